@@ -1,0 +1,165 @@
+"""What SQLite and PostgreSQL must offer alike, and the one place where driver errors become ours."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, bindparam, exc
+from sqlalchemy.sql.sqltypes import NULLTYPE
+
+from db.errors import BadValue, DatabaseError, DatabaseLocked
+
+Condition = ColumnElement[bool]
+Column = ColumnElement[Any]
+
+LOCK_TIMEOUT_S = 30
+QUERY_TIMEOUT_S = 60
+
+
+def bound(value: object) -> Column:
+    """Return a bound parameter without a type, so that PostgreSQL takes the column's own and uses its index."""
+    return bindparam(None, value, type_=NULLTYPE, unique=True)
+
+
+class Backend(ABC):
+    """One database: how it is opened, its errors in our words, and the SQL that differs between databases.
+
+    The SQL means the same on both: text compares by code point, and case by `db.wildcard.variants`.
+    """
+
+    database_type: str
+    atomic_groups: bool
+    place: str
+    driver_error: type[Exception]
+    bad_value: tuple[type[Exception], ...]  # what the driver raises for a value that does not fit
+
+    @abstractmethod
+    def reader(self) -> Engine: ...
+
+    @abstractmethod
+    def writer(self) -> Engine: ...
+
+    @abstractmethod
+    def without_transactions(self, engine: Engine) -> Engine:
+        """Return the same pool for single SELECTs, which need no transaction around them."""
+
+    @abstractmethod
+    def begin(self, cursor: Any) -> None:
+        """Open a transaction on a driver's cursor that keeps all other writers out until it ends."""
+
+    @abstractmethod
+    def translate(self, error: Exception) -> DatabaseError:
+        """Return our exception for one of the driver's; its message quotes no values."""
+
+    @abstractmethod
+    def may_retry(self, error: Exception) -> bool:
+        """Tell whether the same transaction may succeed when it is run again from its start."""
+
+    @abstractmethod
+    def before_close(self) -> None:
+        """Bring the database to rest when nobody uses it any more."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise DatabaseError when there is no database to look at; creates nothing."""
+
+    @abstractmethod
+    def select_read_only(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Run one SELECT that a person typed, able to read but to change nothing, bounded in time."""
+
+    @abstractmethod
+    def name(self, name: str) -> str:
+        """Return a name from dicom.sql as SQLAlchemy shall write it, so that it is ConQuest's."""
+
+    @abstractmethod
+    def stored(self, text: str | None) -> str | bytes | None:
+        """Return a text as it is handed to the driver for storing."""
+
+    @abstractmethod
+    def text_parameter(self, name: str) -> Column:
+        """Return the parameter of an INSERT or UPDATE that takes what `stored` returns."""
+
+    @abstractmethod
+    def key_parameter(self, column: Column) -> Condition:
+        """Return: the column equals what `key_values` is given, for a statement that is prepared once."""
+
+    @abstractmethod
+    def key_values(self, text: str) -> dict[str, str | bytes]: ...
+
+    @abstractmethod
+    def name_index(self, stem: str, table: str, column: str, key: str) -> tuple[tuple[str, str], ...]:
+        """Return name and text behind ON of the indices that make `begins` and `holds` "=" fast on person names."""
+
+    @abstractmethod
+    def read(self, column: Column, *, date: bool) -> Column:
+        """Return the column as it is selected: text, without padding."""
+
+    @abstractmethod
+    def one_of(self, column: Column, texts: list[str]) -> Condition:
+        """Return: the column equals one of the texts, however many they are."""
+
+    @abstractmethod
+    def like(self, column: Column, pattern: str) -> Condition:
+        r"""Return: an ASCII LIKE pattern, escaped by ``\``, matches without regard to case."""
+
+    @abstractmethod
+    def same_letters(self, column: Column, text: str) -> Condition:
+        """Return: equal to an ASCII text but for case."""
+
+    @abstractmethod
+    def begins(self, column: Column, prefix: str) -> Condition:
+        """Return: begins with a lower-case ASCII text but for case, perhaps with some more rows, by the name index."""
+
+    @abstractmethod
+    def holds(self, column: Column, text: str) -> Condition:
+        """Return: the text is somewhere in the column, case and all."""
+
+    @abstractmethod
+    def regex(self, column: Column, pattern: str) -> Condition:
+        """Return: the pattern is found in the column; `atomic_groups` says which patterns of `db.wildcard` it takes."""
+
+    @abstractmethod
+    def name_regex(self, column: Column, pattern: str) -> Condition:
+        """Return: the pattern is found in `db.wildcard.name_form` of the column."""
+
+    @abstractmethod
+    def number(self, column: Column) -> Column:
+        """Return the whole number that a text begins with, 0 when there is none: for sorting."""
+
+    @abstractmethod
+    def in_order(self, column: Column) -> Column:
+        """Return what to sort by so that texts come by code point, missing ones first."""
+
+    @abstractmethod
+    def joined(self, column: Column) -> Column:
+        """Return the aggregate that joins the different texts with backslashes."""
+
+    @contextmanager
+    def our_errors(self) -> Iterator[None]:
+        """Raise what the driver or SQLAlchemy raise inside as DatabaseError or DatabaseLocked.
+
+        Not chained to the original, whose text may quote a row ("Key (patientid)=(...) exists").
+        """
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise (self.translate(error.orig) if isinstance(error.orig, Exception) else _unknown(error)) from None
+        except exc.TimeoutError:
+            raise DatabaseLocked(f"{self.place}: all connections have been busy for {LOCK_TIMEOUT_S} s") from None
+        except exc.SQLAlchemyError as error:
+            raise _unknown(error) from None
+        except self.bad_value as error:
+            raise BadValue(f"{self.place}: {first_line(error)}") from None
+        except self.driver_error as error:
+            raise self.translate(error) from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; PostgreSQL puts values into the others."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _unknown(error: exc.SQLAlchemyError) -> DatabaseError:
+    return DatabaseError(f"database: {first_line(error)}")

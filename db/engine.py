@@ -1,0 +1,172 @@
+"""Choosing and opening the database of a site; transactions on it."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import ClauseElement, Connection, Executable
+
+from db.backend import LOCK_TIMEOUT_S, Backend, first_line
+from db.errors import DatabaseError, DatabaseLocked, Refused
+from db.postgresql import PostgresBackend
+from db.settings import DbSettings
+from db.sqlite import SqliteBackend
+
+_DEFAULT_FILE = "data/dbase/conquest.db3"
+_ATTEMPTS = 3
+_T = TypeVar("_T")
+Row = tuple[Any, ...]
+
+
+def choose_backend(settings: DbSettings, base: Path, durability: str) -> Backend:
+    """Return the database that dicom.ini names; DatabaseError says how to leave one that we do not drive."""
+    drivers = [key for key in ("SqLite", "PostGres", "MySQL") if getattr(settings, key)]
+    if len(drivers) > 1:
+        raise DatabaseError(f"dicom.ini: {' and '.join(drivers)} are 1; choose one database")
+    move = "set SqLite = 1 or PostGres = 1 and make the index from the stored files: dgate -r"
+    if settings.MySQL:
+        raise DatabaseError(f"dicom.ini: MySQL is not supported; {move}")
+    if settings.PostGres:
+        if not settings.SQLServer:
+            raise DatabaseError("dicom.ini: PostGres = 1 needs the database name in SQLServer")
+        return PostgresBackend(settings)
+    if not drivers and settings.SQLServer:
+        kind = "the DBF driver" if (base / settings.SQLServer).is_dir() else "ODBC"
+        raise DatabaseError(f"dicom.ini: no driver flag means {kind}, which is not supported; {move}")
+    return SqliteBackend(settings, (base / (settings.SQLServer or _DEFAULT_FILE)).absolute(), durability)
+
+
+class Prepared:
+    """A statement compiled once for its database and run on the driver's own cursor, for the paths that are hot."""
+
+    __slots__ = ("_names", "_sql")
+
+    def __init__(self, statement: ClauseElement, database: "Database") -> None:
+        compiled = statement.compile(dialect=database.dialect)
+        self._sql = str(compiled)
+        self._names: list[str] | None = getattr(compiled, "positiontup", None)
+
+    def run(self, cursor: Any, values: Mapping[str, object]) -> None:
+        names = self._names
+        cursor.execute(self._sql, values if names is None else [values[name] for name in names])
+
+
+class Session:
+    """One transaction that writes."""
+
+    __slots__ = ("_backend", "_cursor")
+
+    def __init__(self, cursor: Any, backend: Backend) -> None:
+        self._cursor = cursor
+        self._backend = backend
+
+    def rows(self, statement: Prepared, values: Mapping[str, object]) -> list[Row]:
+        statement.run(self._cursor, values)
+        found: list[Row] = self._cursor.fetchall()
+        return found
+
+    def change(self, statement: Prepared, values: Mapping[str, object]) -> int:
+        """Run an INSERT, UPDATE or DELETE; return how many rows it touched."""
+        statement.run(self._cursor, values)
+        touched: int = self._cursor.rowcount
+        return touched
+
+    def execute(self, sql: str) -> list[Row]:
+        """Run a statement made of names alone, such as a CREATE TABLE; return its rows if it has any."""
+        self._cursor.execute(sql)
+        return [] if self._cursor.description is None else list(self._cursor.fetchall())
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done inside when it raises; a value that the database cannot take raises Refused."""
+        self._cursor.execute("SAVEPOINT one_row")
+        try:
+            yield
+        except self._backend.bad_value as error:
+            self._cursor.execute("ROLLBACK TO SAVEPOINT one_row")
+            raise Refused(f"***Error saving to SQL: {first_line(error)}") from None
+        except Refused:
+            self._cursor.execute("ROLLBACK TO SAVEPOINT one_row")
+            raise
+        self._cursor.execute("RELEASE SAVEPOINT one_row")
+
+
+class Database:
+    """The open database: any number of readers, one writer at a time.
+
+    Threads share one. Processes do not: open it in the process that uses it, after any fork.
+    Nothing is opened before the first use.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._readers = backend.reader()
+        self._single = backend.without_transactions(self._readers)
+        self._writers = backend.writer()
+        self._turn = threading.Lock()
+        self.dialect = self._readers.dialect
+
+    def written(self, name: str) -> str:
+        """Return a table or column name of dicom.sql as it stands in SQL text."""
+        return self.dialect.identifier_preparer.quote(self.backend.name(name))
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a connection for single SELECTs, each of which sees one consistent state."""
+        with self.backend.our_errors(), self._single.connect() as connection:
+            yield connection
+
+    def stream(self, statement: Executable, rows_at_once: int = 500) -> Iterator[Row]:
+        """Run a SELECT and yield its rows, holding no more than `rows_at_once` of them."""
+        with (
+            self.backend.our_errors(),
+            self._readers.connect() as connection,
+            connection.execution_options(yield_per=rows_at_once).execute(statement) as result,
+        ):
+            for part in result.partitions():
+                yield from part
+
+    def write(self, work: Callable[[Session], _T]) -> _T:
+        """Run `work` in one transaction that no other writer, in any process, runs beside.
+
+        `work` may be run again when another program got in between, so it must do nothing but
+        database work. Any exception undoes everything.
+        """
+        if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
+            raise DatabaseLocked(f"{self.backend.place} has been busy for {LOCK_TIMEOUT_S} s")
+        try:
+            with self.backend.our_errors():
+                for _ in range(_ATTEMPTS - 1):
+                    try:
+                        return self._transaction(work)
+                    except self.backend.driver_error as error:
+                        if not self.backend.may_retry(error):
+                            raise
+                return self._transaction(work)
+        finally:
+            self._turn.release()
+
+    def _transaction(self, work: Callable[[Session], _T]) -> _T:
+        connection = self._writers.raw_connection()
+        try:
+            cursor = connection.cursor()
+            try:
+                self.backend.begin(cursor)
+                result = work(Session(cursor, self.backend))
+                connection.commit()
+                return result
+            except BaseException:
+                connection.rollback()
+                raise
+            finally:
+                cursor.close()
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all connections and leave the database as a single file at rest; the next use opens it again."""
+        self._readers.dispose()
+        self._writers.dispose()
+        self.backend.before_close()

@@ -1,0 +1,235 @@
+"""The index: the one object through which the rest of dgate finds, enters and removes what is stored."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from db import tables as live
+from db.computed import COUNTS, IN_STUDY, PLACE
+from db.delete import Remover
+from db.engine import Database, choose_backend
+from db.errors import BadValue, Refused
+from db.objects import Added, Location, NewObject, StoredObject
+from db.query import Planner, Query
+from db.raw import bounded, checked_select
+from db.schema import LEVELS, WORKLIST, Schema, TagPath
+from db.settings import DbSettings
+from db.sorting import default_orders
+from db.uidmods import UidChanges
+from db.write import Writer
+
+_SELF_TEST = (
+    ("create table", "CREATE TABLE dgate_test (name varchar(16))"),
+    ("add record", "INSERT INTO dgate_test (name) VALUES ('dgate')"),
+    ("query", "SELECT name FROM dgate_test"),
+    ("drop table", "DROP TABLE dgate_test"),
+)
+_PRODUCTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is made once the tables of the database are known."""
+
+    tables: live.LiveTables
+    writer: Writer
+    remover: Remover
+    planner: Planner
+    uids: UidChanges
+
+
+class Index:
+    """The index of one site, for any number of threads; nothing is opened before the first call.
+
+    A process that forks makes its own afterwards. Several processes may use one database: writers take
+    turns. Every method raises `DatabaseError`, of which `DatabaseLocked` may go away by itself and `DatabaseFull` by
+    making room, and DatabaseError also when dicom.ini names a database that dgate does not drive.
+    """
+
+    def __init__(self, settings: DbSettings, schema: Schema, base: Path, *, durability: str = "safe") -> None:
+        """Name the database; a relative `SQLServer` is below `base`, `durability` is the key of that name."""
+        self.schema = schema
+        self._settings = settings
+        self._database = Database(choose_backend(settings, base, durability))
+        self._opening = threading.Lock()
+        self._parts: _Opened | None = None
+
+    @property
+    def database_type(self) -> str:
+        """The text behind "Database type:" in the status."""
+        return self._database.backend.database_type
+
+    # Tables
+
+    def ensure_tables(self) -> list[str]:
+        """Make the database ready: what is missing is made, what ConQuest made stays; return lines for the log.
+
+        Our own indices are added to tables with keys. DatabaseError names a column of dicom.sql that is not there.
+        """
+        self._database.write(lambda session: None)  # a SQLite file comes into being
+        there = live.existing(self._database, self.schema)
+        wanted = {table.name.lower() for table in self.schema.tables.values()} | {live.UIDMODS.lower()}
+        lines = [] if wanted <= there else live.create_tables(self._database, self.schema, 0, drop=False)
+        self._forget()
+        return lines + live.add_indices(self._database, self._open().tables)
+
+    def create_tables(self, mode: int = 0, *, drop: bool = True) -> list[str]:
+        """Make the tables anew and empty; return ConQuest's lines for it (`-i`, `initializetables:`).
+
+        Mode 1 leaves out keys and indices, mode 2 is the worklist alone. A worklist with rows stays in modes 0
+        and 1, UID changes always. Without `drop` only what is missing is made.
+        """
+        lines = live.create_tables(self._database, self.schema, mode, drop=drop)
+        self._forget()
+        return lines
+
+    def check(self) -> list[str]:
+        """Look at the database and write nothing: its product and version, and the rows of each table."""
+        self._database.backend.check()
+        tables = self._open().tables
+        with self._database.reading() as connection:
+            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+            lines = [f"{self._database.backend.place}: {_PRODUCTS[connection.dialect.name]} {version}"]
+            for level in (*LEVELS, WORKLIST):
+                rows = connection.execute(select(func.count()).select_from(tables[level].sql)).scalar()
+                lines.append(f"{tables[level].definition.name}: {rows} rows")
+        return lines
+
+    def self_test(self) -> Iterator[str]:
+        """Open the database, make a table, enter and read a row, drop the table, close; yield each step (`-o`)."""
+        yield f"open {self._database.backend.place}"
+        for step, sql in _SELF_TEST:
+            self._database.write(lambda session, sql=sql: session.execute(sql))  # type: ignore[misc]
+            yield step
+        self._database.close()
+        yield "close"
+
+    def close(self) -> None:
+        """Close the database and leave it whole in its one file; a later call opens it again."""
+        self._database.close()
+
+    # Objects
+
+    def add(self, values: Mapping[TagPath, str], device: str, file: str, *, replace: bool = True) -> Added:
+        """Enter one object; committed when this returns. Raises Refused: LinkRefused, MissingUid."""
+        result = self.add_many([NewObject(values, device, file, replace)])[0]
+        if isinstance(result, Refused):
+            raise result
+        return result
+
+    def add_many(self, objects: Sequence[NewObject]) -> list[Added | Refused]:
+        """Enter objects in one transaction; return for each what `add` would return or raise.
+
+        The newest values of patient, study and series count. An object whose series, study or patient is
+        another than the index knows is refused. All or none are committed, but for those refused.
+        """
+        writer = self._open().writer
+        try:
+            return self._database.write(lambda session: writer.add_many(session, objects))
+        except BadValue:
+            # Rare enough to start over, slowly, so that only the object with that value is left out.
+            return self._database.write(lambda session: writer.add_carefully(session, objects))
+
+    def locate(self, sop_instance: str, patient: str | None = None) -> Location | None:
+        """Return where an object is, None when the index has no such one (of that patient)."""
+        tables = self._open().tables
+        images = tables["IMAGE"]
+        statement = select(images.own("DeviceName"), images.own("ObjectFile")).where(
+            self._database.backend.one_of(images.key, [sop_instance])
+        )
+        of_patient = tables.patient_column("IMAGE")
+        if patient is not None and of_patient is not None:
+            statement = statement.where(self._database.backend.one_of(of_patient, [patient]))
+        with self._database.reading() as connection:
+            row = connection.execute(statement.limit(1)).first()
+        return None if row is None else Location(row[0] or "", row[1] or "")
+
+    def find(self, query: Query) -> Iterator[Mapping[TagPath, str]]:
+        """Return the matches, each with those of the wanted elements that the index knows; "" for what is absent.
+
+        Rows come as they are read, however many there are; close the iterator to stop early. QueryRefused at
+        once for a level or a sort column that there is not.
+        """
+        plan = self._open().planner.find(query)
+        return (
+            {
+                path: value if type(value) is str else "" if value is None else str(value)
+                for path, value in zip(plan.paths, row, strict=False)
+            }
+            for row in self._database.stream(plan.statement)
+        )
+
+    def knows(self, path: TagPath) -> bool:
+        """Whether a query can ask for an element: it has a column, or is computed."""
+        counted = path in COUNTS and self._settings.EnableComputedFields
+        return self.schema.knows(path) or counted or path in IN_STUDY or path in PLACE
+
+    def count(self, query: Query) -> int:
+        """Return how many matches `find` would return."""
+        statement = self._open().planner.count(query)
+        with self._database.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def select_objects(self, query: Query) -> Iterator[StoredObject]:
+        """Return every object below what matches, by patient, study, series number and image number.
+
+        Only level, keys and `combined_datetime` of the query count. No keys mean everything there is.
+        """
+        statement = self._open().planner.objects(query)
+        return (StoredObject(*(value or "" for value in row)) for row in self._database.stream(statement))
+
+    def delete(self, objects: Iterable[StoredObject], *, worklist: bool = False) -> list[Location]:
+        """Remove objects, and the series, studies and patients that are empty then; return their files.
+
+        The files are the caller's to remove. An object that is gone, or was stored elsewhere since it was selected, is
+        passed over. With `worklist` the worklist rows of removed patients go too.
+        """
+        remover, chosen = self._open().remover, list(objects)
+        return self._database.write(lambda session: remover.remove(session, chosen, worklist=worklist))
+
+    # UID changes
+
+    def change_uid(self, old: str, kind: str, stage: str, new_uid: Callable[[], str]) -> str:
+        """Return what replaces a UID in a stage ("" for none), now and always; `new_uid` makes it the first time.
+
+        `kind` is a note on who asked: an element's keyword, or one of ConQuest's words such as ``--changeuid``.
+        """
+        return self._open().uids.change(old, kind, stage, new_uid)
+
+    def original_uid(self, new: str, stage: str = "") -> str | None:
+        """Return the UID that `new` replaced in a stage, None when that is not known."""
+        return self._open().uids.original(new, stage)
+
+    # SQL of an operator
+
+    def raw_query(self, table: str, fields: str, where: str = "") -> Iterator[tuple[str, ...]]:
+        """Run ``SELECT fields FROM table [WHERE where]`` for the `query:` command; rows of at most 48 fields.
+
+        It can read the index's own tables and nothing else, and change nothing. QueryRefused, here or with
+        the first row, for anything more, for SQL that the database does not understand and for what takes a minute.
+        """
+        sql = checked_select(self._open().tables, table, fields, where)
+        return bounded(self._database.backend.select_read_only(sql))
+
+    def _open(self) -> _Opened:
+        """Return the parts that depend on what is in the database, looked at once."""
+        with self._opening:
+            if self._parts is None:
+                database, settings = self._database, self._settings
+                tables = live.look(database, self.schema)
+                orders = default_orders(settings, tables)
+                self._parts = _Opened(
+                    tables,
+                    Writer(database, tables, settings),
+                    Remover(database, tables),
+                    Planner(database.backend, tables, orders, counts=settings.EnableComputedFields),
+                    UidChanges(database, tables),
+                )
+            return self._parts
+
+    def _forget(self) -> None:
+        with self._opening:
+            self._parts = None

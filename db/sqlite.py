@@ -1,0 +1,315 @@
+"""The index in a SQLite file."""
+
+import contextlib
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import (
+    Engine,
+    Integer,
+    QueuePool,
+    Text,
+    bindparam,
+    collate,
+    create_engine,
+    distinct,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql import quoted_name
+from sqlalchemy.sql.sqltypes import NULLTYPE
+from sqlalchemy.types import LargeBinary
+
+from db.backend import LOCK_TIMEOUT_S, QUERY_TIMEOUT_S, Backend, Column, Condition, bound, first_line
+from db.errors import DatabaseError, DatabaseFull, DatabaseLocked, DatabaseMissing, QueryRefused
+from db.mounts import network_file_system
+from db.settings import DbSettings
+from db.wildcard import name_form
+
+_PRIMARY_CODE = 0xFF
+_RESERVED = frozenset(SQLiteDialect_pysqlite.preparer.reserved_words)
+
+
+class SqliteBackend(Backend):
+    """A SQLite file in WAL mode.
+
+    `durability` "fast" is the only one in which `SQLiteStartup` may set ``synchronous``; in any other a
+    commit survives the process, and a power cut takes at most the last ones (``synchronous = NORMAL``).
+    """
+
+    database_type = "built-in SQLite driver"
+    atomic_groups = True
+    driver_error = sqlite3.Error
+    bad_value = (sqlite3.DataError, sqlite3.InterfaceError, OverflowError)
+
+    def __init__(self, settings: DbSettings, path: Path, durability: str) -> None:
+        self.path = path
+        self.place = f"database {path}"
+        self._latin1 = not settings.UTF8ToDB
+        self._startup = [
+            statement
+            for statement in (part.strip() for part in settings.SQLiteStartup.split(";"))
+            if statement and (durability == "fast" or not re.match(r"(?i)pragma\s+(\w+\.)?synchronous\b", statement))
+        ]
+
+    # How it is opened
+
+    def reader(self) -> Engine:
+        def connect() -> sqlite3.Connection:
+            connection = self._open("rw")
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+
+        return create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=-1)
+
+    def writer(self) -> Engine:
+        return create_engine(
+            "sqlite+pysqlite://", creator=self._open_for_writing, poolclass=QueuePool, pool_size=1, max_overflow=0
+        )
+
+    def without_transactions(self, engine: Engine) -> Engine:
+        return engine  # the connections are in SQLite's own autocommit mode
+
+    def begin(self, cursor: Any) -> None:
+        cursor.execute("BEGIN IMMEDIATE")
+
+    def check(self) -> None:
+        self._refuse_network()
+        if not self.path.is_file():
+            raise DatabaseMissing(
+                f"{self.place} does not exist yet; the server makes it when it starts, as does dgate -i"
+            )
+
+    def before_close(self) -> None:
+        if self.path.is_file():
+            # What cannot be folded in now stays in the log, which is read when the file is opened next.
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(self._open("rw")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _open_for_writing(self) -> sqlite3.Connection:
+        self._refuse_network()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(f"{self.place}: its directory cannot be made: {error.strerror}") from error
+        connection = self._open("rwc")
+        try:
+            _use_wal(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA cache_size = -65536")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            self._run_startup(connection)
+        except (sqlite3.Error, DatabaseError):
+            connection.close()
+            raise
+        return connection
+
+    def _run_startup(self, connection: sqlite3.Connection) -> None:
+        for statement in self._startup:
+            try:
+                connection.execute(statement).close()
+            except sqlite3.Error as error:
+                raise DatabaseError(f"SQLiteStartup in dicom.ini: {statement}: {first_line(error)}") from None
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode={mode}",
+            uri=True,
+            timeout=LOCK_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.text_factory = _text
+        connection.create_function("dgate_regex", 2, _regex, deterministic=True)
+        connection.create_function("dgate_name_regex", 2, _name_regex, deterministic=True)
+        return connection
+
+    def _refuse_network(self) -> None:
+        kind = network_file_system(self.path)
+        if kind:
+            raise DatabaseError(
+                f"{self.place} is on a network file system ({kind}), where SQLite loses data; "
+                "put SQLServer on a local disk, or use PostGres = 1"
+            )
+
+    def select_read_only(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        with contextlib.closing(self._open("ro")) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            deadline = time.monotonic() + QUERY_TIMEOUT_S
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            connection.set_authorizer(_only_reading)
+            try:
+                yield from connection.execute(sql)
+            except (sqlite3.Error, sqlite3.Warning) as error:
+                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                    raise QueryRefused(f"the query took more than {QUERY_TIMEOUT_S} s") from None
+                raise QueryRefused(f"the query cannot be run: {first_line(error)}") from None
+
+    # Errors
+
+    def may_retry(self, error: Exception) -> bool:
+        return False  # one writer at a time: nobody can have come in between
+
+    def translate(self, error: Exception) -> DatabaseError:
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return DatabaseLocked(f"{self.place} has been locked by another program for {LOCK_TIMEOUT_S} s")
+        if code == sqlite3.SQLITE_FULL:
+            return DatabaseFull(f"{self.place}: the disk is full")
+        causes = {
+            sqlite3.SQLITE_READONLY: "is read-only for this user; change its owner or rights, and its directory's",
+            sqlite3.SQLITE_CANTOPEN: (
+                "cannot be opened; check its directory's rights"
+                if self.path.exists()
+                else "does not exist; start the server or run dgate -i"
+            ),
+            sqlite3.SQLITE_CORRUPT: "is damaged; restore it, or make it anew with dgate -r",
+            sqlite3.SQLITE_NOTADB: "is no SQLite database; check SQLServer in dicom.ini",
+            sqlite3.SQLITE_PERM: "may not be opened by this user; change its owner or rights",
+        }
+        return DatabaseError(f"{self.place} {causes[code]}" if code in causes else f"{self.place}: {first_line(error)}")
+
+    # SQL
+
+    def name(self, name: str) -> str:
+        return quoted_name(name, quote=name.lower() in _RESERVED)
+
+    def stored(self, text: str | None) -> str | bytes | None:
+        if text is None or not self._latin1 or text.isascii():
+            return text
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            return text
+
+    def text_parameter(self, name: str) -> Column:
+        parameter = bindparam(name, type_=NULLTYPE)
+        # Bytes become text of those bytes; text stays as it is.
+        return sql_cast(parameter, Text) if self._latin1 else parameter
+
+    def key_parameter(self, column: Column) -> Condition:
+        latin1 = sql_cast(bindparam("key_latin1", type_=NULLTYPE), Text)
+        return column.in_([bindparam("key", type_=NULLTYPE), latin1])
+
+    def key_values(self, text: str) -> dict[str, str | bytes]:
+        # Also the row that was written in the other encoding.
+        try:
+            return {"key": text, "key_latin1": text.encode("latin-1")}
+        except UnicodeEncodeError:
+            return {"key": text, "key_latin1": text}
+
+    def name_index(self, stem: str, table: str, column: str, key: str) -> tuple[tuple[str, str], ...]:
+        # The key makes it covering, so that the search for "=" reads the index alone. Nothing newer than
+        # SQLite 3.8: the one inside ConQuest must still be able to open the file.
+        return ((stem, f"{table}({column} COLLATE NOCASE, {key})"),)
+
+    def read(self, column: Column, *, date: bool) -> Column:
+        return column
+
+    def one_of(self, column: Column, texts: list[str]) -> Condition:
+        plain = [text for text in texts if text.isascii()]
+        conditions: list[Condition] = []
+        if len(plain) == 1:
+            conditions.append(column == bound(plain[0]))
+        elif plain:
+            values = func.json_each(bound(json.dumps(plain))).table_valued("value")
+            conditions.append(column.in_(select(values.c.value)))
+        for text in texts:
+            if not text.isascii():
+                conditions.append(column == bound(text))
+                with contextlib.suppress(UnicodeEncodeError):
+                    # A row of ConQuest's, whose text is Latin-1.
+                    conditions.append(column == sql_cast(bound(text.encode("latin-1")), Text))
+        return or_(false(), *conditions)
+
+    def like(self, column: Column, pattern: str) -> Condition:
+        return column.like(bound(pattern), escape="\\")
+
+    def same_letters(self, column: Column, text: str) -> Condition:
+        return collate(column, "NOCASE") == bound(text)
+
+    def begins(self, column: Column, prefix: str) -> Condition:
+        folded = collate(column, "NOCASE")
+        return (folded >= bound(prefix)) & (folded < bound(_after(prefix)))
+
+    def holds(self, column: Column, text: str) -> Condition:
+        return func.instr(column, bound(text)) > literal_column("0")
+
+    def regex(self, column: Column, pattern: str) -> Condition:
+        # As bytes: a function that is handed text fails on ConQuest's Latin-1.
+        return func.dgate_regex(bound(pattern), sql_cast(column, LargeBinary)) == literal_column("1")
+
+    def name_regex(self, column: Column, pattern: str) -> Condition:
+        return func.dgate_name_regex(bound(pattern), sql_cast(column, LargeBinary)) == literal_column("1")
+
+    def number(self, column: Column) -> Column:
+        return func.coalesce(sql_cast(func.trim(column), Integer), literal_column("0"))
+
+    def in_order(self, column: Column) -> Column:
+        return column
+
+    def joined(self, column: Column) -> Column:
+        # With DISTINCT it takes no separator of one's own; neither UIDs nor modalities have commas.
+        return func.replace(func.group_concat(distinct(column)), literal_column("','"), literal_column("'\\'"))
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL; SQLite's own wait for locks does not cover this statement."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return  # where the file system cannot do it SQLite keeps the journal it has
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _after(prefix: str) -> str:
+    """Return the least text behind all that begin with an ASCII text."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def _text(raw: bytes) -> str:
+    """Read what is stored: UTF-8, or else Latin-1, in which ConQuest writes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _regex(pattern: str, value: bytes | None) -> bool | None:
+    return None if value is None else _compiled(pattern)(_text(value)) is not None
+
+
+def _name_regex(pattern: str, value: bytes | None) -> bool | None:
+    return None if value is None else _compiled(pattern)(name_form(_text(value))) is not None
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    return re.compile(pattern, re.DOTALL).search
+
+
+def _only_reading(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """Authorize what a SELECT over our own tables needs; `db.raw` has looked at its words before."""
+    if action == sqlite3.SQLITE_SELECT:
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_READ and first is not None and not first.lower().startswith("sqlite_"):
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() != "load_extension":
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY

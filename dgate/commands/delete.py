@@ -1,0 +1,137 @@
+"""Delete options: objects out of the index, and off the disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from db.query import Query
+
+from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, TagPath
+from dgate.arguments import DateRange, Key, PatientAnd, ServerFile
+from dgate.command import CommandError, command
+from server.pipeline.delete import delete
+from server.server import Server
+from storage.header import NotDicom, read_header
+from storage.part10 import read_object_file
+
+GROUP = "Delete options"
+STUDY_DATE = (0x00080020,)
+
+log = logging.getLogger("dgate")
+
+
+@command("deleteimagefile:file", group=GROUP, destructive=True)
+def deleteimagefile(server: Server, file: ServerFile) -> None:
+    """Delete given image file from server.
+
+    `file` must lie on a MAG device. The object leaves the index and the disk, its mirror copy too. A file that the
+    index does not know is removed alone; one whose object the index has elsewhere is left, as it may be the last copy.
+    """
+    _delete_file(server, file, files=True)
+
+
+@command("deleteimagefromdb:file", group=GROUP, destructive=True)
+def deleteimagefromdb(server: Server, file: ServerFile) -> None:
+    """Delete given file from db only.
+
+    The file stays where it is, and `--regen:` would enter it again.
+    """
+    _delete_file(server, file, files=False)
+
+
+@command("deletesopfromdb:pat,study,series,sop", group=GROUP, destructive=True)
+def deletesopfromdb(server: Server, pat: Key, study: Key, series: Key, sop: Key) -> None:
+    """Delete specified image from db only.
+
+    All four IDs are needed and must belong together.
+    """
+    keys: dict[TagPath, str] = {
+        PATIENT_ID: str(pat),
+        STUDY_UID: str(study),
+        SERIES_UID: str(series),
+        SOP_INSTANCE: str(sop),
+    }
+    _delete(server, keys, files=False)
+
+
+@command("deletepatient:patid", group=GROUP, destructive=True)
+def deletepatient(server: Server, patid: Key) -> None:
+    """Delete given patient from server.
+
+    All objects of the patient, and the patient's worklist rows. ``*`` and ``?`` need WildcardDelete = 1.
+    """
+    log.info("Deleting a patient")
+    _delete(server, {PATIENT_ID: str(patid)}, worklist=True)
+
+
+@command("deletestudy:patid:studyuid", group=GROUP, destructive=True)
+def deletestudy(server: Server, patid_studyuid: PatientAnd) -> None:
+    """Delete given study from server.
+
+    The patient ID and its colon may be left out.
+    """
+    log.info("Deleting study: %s", patid_studyuid.uid)
+    _delete(server, _with_patient(patid_studyuid, STUDY_UID))
+
+
+@command("deletestudies:date", group=GROUP, destructive=True)
+def deletestudies(server: Server, date: DateRange) -> None:
+    """Delete studies from server on date.
+
+    `date` is yyyymmdd or a range yyyymmdd-yyyymmdd, of which either end may be left out; it is the study date.
+    """
+    log.info("Deleting studies on: %s", date)
+    _delete(server, {STUDY_DATE: str(date)})
+
+
+@command("deleteseries:patid:seriesuid", group=GROUP, destructive=True)
+def deleteseries(server: Server, patid_seriesuid: PatientAnd) -> None:
+    """Delete given series from server.
+
+    The patient ID and its colon may be left out.
+    """
+    log.info("Deleting series: %s", patid_seriesuid.uid)
+    _delete(server, _with_patient(patid_seriesuid, SERIES_UID))
+
+
+@command("deleteimage:patid:sop", group=GROUP, destructive=True)
+def deleteimage(server: Server, patid_sop: PatientAnd) -> None:
+    """Delete given image from server.
+
+    The patient ID and its colon may be left out. ConQuest has this since 1.5.
+    """
+    log.info("Deleting image: %s", patid_sop.uid)
+    _delete(server, _with_patient(patid_sop, SOP_INSTANCE))
+
+
+def _with_patient(argument: PatientAnd, path: TagPath) -> dict[TagPath, str]:
+    keys = {path: argument.uid}
+    if argument.patient:
+        keys[PATIENT_ID] = argument.patient
+    return keys
+
+
+def _delete(server: Server, keys: Mapping[TagPath, str], *, files: bool = True, worklist: bool = False) -> None:
+    chosen = list(server.index.select_objects(Query(level="IMAGE", keys=keys)))
+    delete(server, chosen, files=files, worklist=worklist)
+
+
+def _delete_file(server: Server, file: ServerFile, *, files: bool) -> None:
+    place = server.storage.place(file.path)
+    if place is None or not file.path.is_file():
+        raise CommandError("the file does not exist or is not on a MAG device")
+    try:
+        found = read_object_file(file.path)
+        with file.path.open("rb") as source:
+            source.seek(found.offset)
+            uid = read_header(source, found.transfer_syntax, [SOP_INSTANCE]).text(*SOP_INSTANCE)
+    except NotDicom as error:
+        raise CommandError(f"the file does not contain correct UIDs: {error}") from error
+    indexed = list(server.index.select_objects(Query(level="IMAGE", keys={SOP_INSTANCE: uid})))
+    if indexed and (indexed[0].device, indexed[0].file) != place:
+        raise CommandError(f"the index has this object elsewhere, as {indexed[0].device}:{indexed[0].file}")
+    if indexed:
+        delete(server, indexed, files=files)
+    elif files:
+        server.storage.remove(*place)

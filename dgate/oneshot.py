@@ -1,0 +1,265 @@
+"""ConQuest's one-shot actions: do one thing to the base directory, print, exit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from db.query import Query
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, Schema, TagPath
+from dgate.app import build
+from dgate.command import CommandError
+from dgate.command import run as run_command
+from dgate.commandline import Invocation, Mode
+from dgate.commands.maintenance import device_root, directory_on, enter_stored_file
+from dgate.serve import add_logs
+from dgate.starting import Failed, configuration, told
+from server.authority import Caller
+from server.log import LOG
+from server.pipeline.delete import delete
+from server.pipeline.regen import Regenerated, regenerate
+from server.server import Server
+from storage.header import read_header
+from storage.part10 import read_object_file
+
+Action = Callable[[Server, str], int]
+ACTIONS: dict[Mode, Action] = {}
+
+# What only looks may run beside a server; everything else claims the devices first.
+_LOOKS = {
+    Mode.LIST_DEVICES, Mode.LIST_AES, Mode.LIST_SCHEMA, Mode.TEST_CONSOLE, Mode.SHOW_FILE_UID, Mode.NEW_UID,
+}  # fmt: skip
+
+
+def action(mode: Mode) -> Callable[[Action], Action]:
+    """Declare what a one-shot option of the command line table does; it returns the exit status."""
+
+    def register(function: Action) -> Action:
+        ACTIONS[mode] = function
+        return function
+
+    return register
+
+
+def run(invocation: Invocation) -> int:
+    """Run a one-shot action; 0 when it did what was asked, 1 with a line on standard error when it did not."""
+    try:
+        with told():
+            server = build(configuration(invocation), uid_offset=invocation.uid_offset)
+            with _opened(server, invocation):
+                return ACTIONS[invocation.mode](server, invocation.argument)
+    except Failed as failed:
+        return failed.status
+
+
+@contextmanager
+def _opened(server: Server, invocation: Invocation) -> Iterator[None]:
+    looks = invocation.mode in _LOOKS
+    locks = None if looks else server.storage.lock()
+    try:
+        add_logs(server.logs, invocation, default="")
+        if not looks:
+            server.logs.open(server.settings.TroubleLog, server.settings.UserLog)
+            if invocation.mode not in (Mode.INITIALISE, Mode.REGEN):
+                server.index.ensure_tables()
+        yield
+    finally:
+        server.index.close()
+        server.logs.close()
+        if locks is not None:
+            locks.close()
+
+
+@action(Mode.INITIALISE)
+def initialise(server: Server, mode: str) -> int:
+    print("Initializing Tables")
+    for line in server.index.create_tables(int(mode or 0), drop=True):
+        if line != "Initializing Tables":
+            print(line)
+    return 0
+
+
+@action(Mode.REGEN)
+def regen(server: Server, mode: str) -> int:
+    print("Regen Database")
+    print("Step 1: Re-intialize SQL Tables")
+    for line in server.index.create_tables(int(mode or 0), drop=True):
+        print(line)
+    print("Step 2: Load / Add DICOM Object files")
+    for device in server.storage.devices:
+        print(f"Regen Device '{device.name}'")
+    return _regenerated(server, [device.root for device in server.storage.devices])
+
+
+@action(Mode.REGEN_DEVICE)
+def regen_device(server: Server, argument: str) -> int:
+    device, comma, _ = argument.partition(",")
+    if comma:
+        return regen_directory(server, argument)
+    print(f"Regen Device '{device}'")
+    return _regenerated(server, [device_root(server, device)])
+
+
+@action(Mode.REGEN_DIRECTORY)
+def regen_directory(server: Server, argument: str) -> int:
+    device, _, directory = argument.partition(",")
+    print(f"Regen Device '{device}', directory '{directory}'")
+    return _regenerated(server, [directory_on(server, device, directory)])
+
+
+def _regenerated(server: Server, directories: list[Path]) -> int:
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("files", total=None)
+        result: Regenerated = regenerate(
+            server, directories, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print(f"{result.entered} files entered, {result.failed} failed")
+    if result.failed:
+        print(f"{server.base / server.settings.TroubleLog} names the files that failed")
+    print("Regeneration Complete")
+    return 1 if result.failed and not result.entered else 0
+
+
+@action(Mode.LIST_DEVICES)
+def list_devices(server: Server, argument: str) -> int:
+    print("** MAG DEVICE CHECK\n")
+    for number, device in enumerate(server.storage.devices):
+        print(f"Free space on MAG   Device {number} := {device.free_mb()} MByte")
+    return 0
+
+
+@action(Mode.LIST_AES)
+def list_aes(server: Server, argument: str) -> int:
+    print("**\tAE / IP-PORT Map dump\n")
+    for entry in server.amap.entries:
+        print(f"{entry.ae:<17} {entry.address:<30} {entry.port:<10} {entry.compression:<16}")
+    return 0
+
+
+@action(Mode.LIST_SCHEMA)
+def list_schema(server: Server, argument: str) -> int:
+    print("**\tDatabase Description dump\n")
+    print(_described(server.index.schema), end="")
+    return 0
+
+
+def _described(schema: Schema) -> str:
+    lines = []
+    names = {"PATIENT": "Patient", "STUDY": "Study", "SERIES": "Series", "IMAGE": "Image", "WORKLIST": "WorkList"}
+    for level, table in schema.tables.items():
+        lines.append(f"--{names[level]} Database: {table.name}")
+        for entry in table.entries:
+            group, element = entry.path[-1] >> 16, entry.path[-1] & 0xFFFF
+            lines.append(
+                f"0x{group:04x},0x{element:04x} {entry.name:>20} {entry.length:4d}  {entry.sql_type:<19} "
+                f"{entry.dicom_type:<12} {entry.hl7}".rstrip()
+            )
+        lines.append("")
+    return "".join(f"{line}\n" for line in lines)
+
+
+@action(Mode.TEST_CONSOLE)
+def test_console(server: Server, argument: str) -> int:
+    LOG.info("This is a test of the operator console")
+    print("Wrote a line to every log of this command line")
+    return 0
+
+
+@action(Mode.TEST_DATABASE)
+def test_database(server: Server, argument: str) -> int:
+    for number in range(1, 11):
+        for step in server.index.self_test():
+            print(f"{number:2d}: {step}")
+    return 0
+
+
+@action(Mode.ZAP_PATIENT)
+def zap_patient(server: Server, patient: str) -> int:
+    return _command(server, f"deletepatient:{patient}")
+
+
+@action(Mode.DELETE_FILE_ROWS)
+def delete_file_rows(server: Server, file: str) -> int:
+    return _command(server, f"deleteimagefromdb:{file}")
+
+
+@action(Mode.ZAP_FILE)
+def zap_file(server: Server, file: str) -> int:
+    return _command(server, f"deleteimagefile:{file}")
+
+
+@action(Mode.ADD_FILE)
+def add_file(server: Server, argument: str) -> int:
+    return _command(server, f"addimagefile:{argument}")
+
+
+def _command(server: Server, line: str) -> int:
+    """Run a command as the operator at this machine; 0 when it succeeded."""
+    outcome = run_command(server, line, None, Caller("127.0.0.1", server.ae_title, server.ae_title, "admin"))
+    text = (outcome.payload or b"").decode("utf-8", "replace")
+    if outcome.status != 0 or text.startswith("***"):
+        raise CommandError(text.removeprefix("*** ") or f"{line.partition(':')[0]} failed")
+    if text == "1":
+        raise CommandError(f"{line.partition(':')[2]} was not entered: the trouble log says why")
+    return 0
+
+
+@action(Mode.DELETE_PATIENT_ROWS)
+def delete_patient_rows(server: Server, patient: str) -> int:
+    return _delete_rows(server, {PATIENT_ID: patient})
+
+
+@action(Mode.DELETE_STUDY_ROWS)
+def delete_study_rows(server: Server, argument: str) -> int:
+    return _delete_rows(server, _keys(argument, STUDY_UID))
+
+
+@action(Mode.DELETE_SERIES_ROWS)
+def delete_series_rows(server: Server, argument: str) -> int:
+    return _delete_rows(server, _keys(argument, SERIES_UID))
+
+
+@action(Mode.DELETE_IMAGE_ROWS)
+def delete_image_rows(server: Server, argument: str) -> int:
+    return _delete_rows(server, _keys(argument, SOP_INSTANCE))
+
+
+def _keys(argument: str, path: TagPath) -> dict[TagPath, str]:
+    patient, _, uid = argument.rpartition(":")
+    return {path: uid, PATIENT_ID: patient} if patient else {path: uid}
+
+
+def _delete_rows(server: Server, keys: Mapping[TagPath, str]) -> int:
+    if not server.settings.WildcardDelete and any("*" in value or "?" in value for value in keys.values()):
+        raise CommandError("the ID has a wildcard: set WildcardDelete = 1 in dicom.ini to allow that")
+    chosen = list(server.index.select_objects(Query(level="IMAGE", keys=keys)))
+    print(f"{delete(server, chosen, files=False)} images taken out of the database; their files stay")
+    return 0
+
+
+@action(Mode.ENTER_FILE)
+def enter_file(server: Server, file: str) -> int:
+    enter_stored_file(server, server.base / file)
+    return 0
+
+
+@action(Mode.SHOW_FILE_UID)
+def show_file_uid(server: Server, file: str) -> int:
+    path = Path(file)
+    found = read_object_file(path)
+    with path.open("rb") as source:
+        source.seek(found.offset)
+        print(read_header(source, found.transfer_syntax, [SOP_INSTANCE]).text(*SOP_INSTANCE))
+    return 0
+
+
+@action(Mode.NEW_UID)
+def new_uid(server: Server, argument: str) -> int:
+    print(server.new_uid())
+    return 0

@@ -1,0 +1,370 @@
+"""DIMSE messages as bytes: the command set, the data set behind it, and how both cross an association.
+
+pynetdicom negotiates, runs the upper layer's state machine and reads the socket; this module takes the presentation
+data values it delivers and sends ours. Command sets are read and written here because ConQuest's command channel puts
+private elements of group 9999 into them (which pynetdicom drops), and data sets are never decoded on their way.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol, cast
+
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association as PynetdicomAssociation
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import PresentationContext
+
+AFFECTED_SOP_CLASS = 0x00000002
+REQUESTED_SOP_CLASS = 0x00000003
+COMMAND_FIELD = 0x00000100
+MESSAGE_ID = 0x00000110
+RESPONDED_TO = 0x00000120
+MOVE_DESTINATION = 0x00000600
+PRIORITY = 0x00000700
+DATA_SET_TYPE = 0x00000800
+STATUS = 0x00000900
+OFFENDING_ELEMENT = 0x00000901
+ERROR_COMMENT = 0x00000902
+AFFECTED_SOP_INSTANCE = 0x00001000
+REMAINING = 0x00001020
+COMPLETED = 0x00001021
+FAILED = 0x00001022
+WARNING = 0x00001023
+ORIGINATOR_AE = 0x00001030
+ORIGINATOR_ID = 0x00001031
+
+C_STORE_RQ = 0x0001
+C_GET_RQ = 0x0010
+C_FIND_RQ = 0x0020
+C_MOVE_RQ = 0x0021
+C_ECHO_RQ = 0x0030
+C_CANCEL_RQ = 0x0FFF
+RESPONSE = 0x8000
+
+NO_DATA_SET = 0x0101
+
+# ConQuest's implementation class, which its clients look at; the version name is our own.
+IMPLEMENTATION_CLASS_UID = "1.2.826.0.1.3680043.2.135.1066.101"
+IMPLEMENTATION_VERSION = "DGATE_0.1"
+
+# What one PDU of ours carries at most; also DCMTK's hard limit.
+MAX_PDU = 131072
+# Identifiers and attribute lists are small; anything larger than this is not one.
+MAX_IDENTIFIER = 16 << 20
+
+Buffer = bytes | bytearray | memoryview
+
+
+class PeerGone(Exception):
+    """The association ended, or the peer stayed silent longer than TCPIPTimeOut, in the middle of an exchange."""
+
+
+class ProtocolError(Exception):
+    """The peer sent something PS3.7 or PS3.8 does not allow; the association is aborted."""
+
+
+class DataSink(Protocol):
+    """Where the data set of a message goes while it arrives; never raises into the network thread."""
+
+    def write(self, chunk: Buffer, /) -> object: ...
+
+
+class CommandSet(Mapping[int, bytes]):
+    """A command set as raw values by tag, group 9999 included (PS3.7 6.3.1, implicit VR little endian)."""
+
+    def __init__(self, elements: Mapping[int, bytes]) -> None:
+        self._elements = dict(elements)
+
+    @classmethod
+    def parse(cls, data: Buffer) -> CommandSet:
+        """Read an encoded command set; raises ProtocolError when lengths do not fit."""
+        view = memoryview(data)
+        elements: dict[int, bytes] = {}
+        position = 0
+        while position < len(view):
+            if position + 8 > len(view):
+                raise ProtocolError("a command set ends inside an element header")
+            group, element, length = struct.unpack_from("<HHI", view, position)
+            position += 8
+            if length > len(view) - position:
+                raise ProtocolError(f"command element ({group:04x},{element:04x}) is longer than its command set")
+            elements[group << 16 | element] = bytes(view[position : position + length])
+            position += length
+        return cls(elements)
+
+    def __getitem__(self, tag: int) -> bytes:
+        return self._elements[tag]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._elements)
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """The US value of `tag`, or `default` when it is absent or has another length."""
+        value = self._elements.get(tag, b"")
+        return int.from_bytes(value, "little") if len(value) == 2 else default
+
+    def text(self, tag: int) -> str:
+        """The UI, AE or LO value of `tag` without its padding; empty when absent."""
+        return self._elements.get(tag, b"").decode("latin-1").strip(" \0")
+
+
+Value = int | str | bytes
+
+
+def encode_command(elements: Mapping[int, Value]) -> bytes:
+    """Encode a command set: ints become US, strings and bytes are padded with NUL (ConQuest's padding too).
+
+    The group length counts group 0000 only: dgate's elements of group 9999 follow uncounted, as ConQuest sends them.
+    """
+    group_0000 = bytearray()
+    others = bytearray()
+    for tag in sorted(elements):
+        value = elements[tag]
+        if isinstance(value, int):
+            raw = struct.pack("<H", value)
+        else:
+            raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
+            raw += b"\0" * (len(raw) & 1)
+        target = others if tag >> 16 else group_0000
+        target += struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(raw)) + raw
+    return struct.pack("<HHII", 0, 0, 4, len(group_0000)) + bytes(group_0000) + bytes(others)
+
+
+@dataclass(slots=True)
+class Message:
+    """One complete DIMSE message as it arrived: context ID, command set, and where its data set went."""
+
+    context_id: int
+    command: CommandSet
+    data: Any = None
+
+    @property
+    def field(self) -> int:
+        return self.command.number(COMMAND_FIELD)
+
+
+class Identifier(io.BytesIO):
+    """The data set of a message that is no C-STORE-RQ, held in memory; what passes MAX_IDENTIFIER is dropped."""
+
+    def write(self, chunk: Buffer, /) -> int:  # type: ignore[override]
+        return super().write(chunk) if self.tell() + len(chunk) <= MAX_IDENTIFIER else 0
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """The message whose fragments are arriving."""
+
+    context_id: int
+    command: bytearray = field(default_factory=bytearray)
+    complete: CommandSet | None = None
+    sink: Any = None
+
+
+class DimseProvider(DIMSEServiceProvider):
+    """Assembles messages out of presentation data values, and sends ours (PS3.7 6.3, PS3.8 Annex E).
+
+    `receive_primitive` runs in the thread that reads the socket, everything else in the association's own.
+    """
+
+    def __init__(self, assoc: Association) -> None:
+        super().__init__(assoc)
+        self._association = assoc
+        self._arriving: _Arriving | None = None
+        self.cancelled: set[int] = set()
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of one P-DATA-TF PDU; anything not allowed aborts the association."""
+        try:
+            for context_id, value in primitive.presentation_data_value_list:
+                self._fragment(context_id, value)
+        except ProtocolError as error:
+            self._association.protocol_error(error)
+            self.dul.event_queue.put("Evt19")
+
+    def _fragment(self, context_id: int, value: bytes) -> None:
+        if not value:
+            raise ProtocolError("an empty presentation data value")
+        control, fragment = value[0], memoryview(value)[1:]
+        if self._arriving is None:
+            if not control & 1:
+                raise ProtocolError("a data set without a command")
+            if context_id not in self._association.contexts_by_id:
+                raise ProtocolError(f"presentation context {context_id} was not accepted")
+            self._arriving = _Arriving(context_id)
+        arriving = self._arriving
+        if context_id != arriving.context_id:
+            raise ProtocolError("a message changes its presentation context")
+        if control & 1:
+            self._command_fragment(arriving, fragment, last=bool(control & 2))
+            return
+        if arriving.complete is None:
+            raise ProtocolError("a data set before the end of its command")
+        arriving.sink.write(fragment)
+        if control & 2:
+            self._deliver(arriving)
+
+    def _command_fragment(self, arriving: _Arriving, fragment: memoryview, *, last: bool) -> None:
+        if arriving.complete is not None:
+            raise ProtocolError("a command inside a data set")
+        if len(arriving.command) + len(fragment) > self._association.max_command:
+            raise ProtocolError(f"a command set longer than {self._association.max_command} bytes")
+        arriving.command += fragment
+        if not last:
+            return
+        arriving.complete = CommandSet.parse(arriving.command)
+        if COMMAND_FIELD not in arriving.complete:
+            raise ProtocolError("a command set without a command field")
+        if arriving.complete.number(DATA_SET_TYPE, NO_DATA_SET) == NO_DATA_SET:
+            self._deliver(arriving)
+        else:
+            arriving.sink = self._association.open_sink(arriving.context_id, arriving.complete)
+
+    def _deliver(self, arriving: _Arriving) -> None:
+        self._arriving = None
+        message = Message(arriving.context_id, cast(CommandSet, arriving.complete), arriving.sink)
+        if message.field == C_CANCEL_RQ:
+            if len(self.cancelled) < 64:
+                self.cancelled.add(message.command.number(RESPONDED_TO))
+        else:
+            self.msg_queue.put((message.context_id, cast(Any, message)))
+
+    def discard(self) -> None:
+        """Let go of messages that nobody will take any more, and of the one that was still arriving."""
+        sinks = [self._arriving.sink] if self._arriving else []
+        self._arriving = None
+        while not self.msg_queue.empty():
+            _, message = self.msg_queue.get()
+            sinks.append(getattr(message, "data", None))
+        for sink in sinks:
+            if hasattr(sink, "discard"):
+                sink.discard()
+
+    def send(self, context_id: int, command: bytes, data: Iterable[Buffer] = ()) -> None:
+        """Send one message; `data` is the encoded data set in pieces of any size. Raises PeerGone.
+
+        An error of `data` itself passes through while nothing has been sent; later it can only end the association.
+        """
+        limit = (self.maximum_pdu_size or MAX_PDU) - 6
+        limit = max(min(limit, MAX_PDU), 16)
+        waiting = bytearray()
+        begun = False
+        try:
+            for pdu in _pdus(context_id, command, data, limit):
+                waiting += pdu
+                if len(waiting) >= MAX_PDU:
+                    begun = True
+                    self._association.transmit(waiting)
+                    waiting = bytearray()
+        except (OSError, EOFError) as error:
+            if not begun:
+                raise
+            self._association.abort()
+            raise PeerGone(f"reading what was being sent failed: {error}") from error
+        self._association.transmit(waiting)
+
+
+def prepare(connection: socket.socket, timeout_s: float) -> None:
+    """Send small segments at once; let a peer whose window stays closed hold a thread no longer than the timeout."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s), 0))
+
+
+def _pdus(context_id: int, command: bytes, data: Iterable[Buffer], limit: int) -> Iterator[bytes]:
+    """Cut a message into P-DATA-TF PDUs of one presentation data value each, `limit` bytes of payload at most."""
+    for start in range(0, len(command), limit):
+        piece = command[start : start + limit]
+        yield _pdu(context_id, 3 if start + limit >= len(command) else 1, piece)
+    previous: Buffer | None = None
+    for chunk in data:
+        view = memoryview(chunk)
+        for start in range(0, len(view), limit):
+            if previous is not None:
+                yield _pdu(context_id, 0, previous)
+            previous = view[start : start + limit]
+    if previous is not None:
+        yield _pdu(context_id, 2, previous)
+
+
+def _pdu(context_id: int, control: int, payload: Buffer) -> bytes:
+    size = len(payload)
+    return struct.pack(">BBIIBB", 4, 0, size + 6, size + 2, context_id, control) + payload
+
+
+class Association(PynetdicomAssociation):
+    """An association of pynetdicom whose messages are ours; subclassed for each role.
+
+    `max_command` bounds an arriving command set, which on the command channel may hold an uploaded file.
+    """
+
+    max_command = 1 << 20
+
+    def __init__(self, ae: ApplicationEntity, mode: str) -> None:
+        super().__init__(ae, mode)
+        self.dimse: DimseProvider = DimseProvider(self)
+
+    @property
+    def contexts_by_id(self) -> Mapping[int, PresentationContext]:
+        """The accepted presentation contexts."""
+        return self._accepted_cx
+
+    def open_sink(self, context_id: int, command: CommandSet) -> DataSink:
+        """Choose where the data set of an arriving message goes; C-STORE SCPs spool it."""
+        return Identifier()
+
+    def protocol_error(self, error: ProtocolError) -> None:
+        """Hear why the association is about to be aborted; the accepting side logs it."""
+
+    def transmit(self, data: Buffer) -> None:
+        """Write encoded P-DATA to the peer, waiting as long as its window is closed; raises PeerGone."""
+        sock = self.dul.socket.socket if self.dul.socket is not None else None
+        if sock is None or self.dul.state_machine.current_state != "Sta6":
+            raise PeerGone("the association has ended")
+        try:
+            sock.sendall(data)
+        except OSError as error:
+            self.dul.event_queue.put("Evt17")
+            raise PeerGone(f"sending failed: {error.strerror or error}") from error
+
+    def wait_response(self, message_id: int, timeout_s: float | None) -> Message:
+        """Wait for the response to `message_id`; raises PeerGone when the peer goes or stays silent for `timeout_s`.
+
+        Only for the thread that owns the association, while nothing else takes messages from it.
+        """
+        while True:
+            try:
+                _, message = self.dimse.msg_queue.get(timeout=timeout_s)
+            except queue.Empty:
+                raise PeerGone(f"no response within {timeout_s:g} s") from None
+            if message is None:
+                self.dimse.msg_queue.put((None, None))  # the next one to wait must hear it too
+                raise PeerGone("the peer closed the association")
+            received = cast(Message, message)
+            if received.field & RESPONSE and received.command.number(RESPONDED_TO) == message_id:
+                return received
+            self.unexpected(received)
+
+    def unexpected(self, message: Message) -> None:
+        """Deal with a message that arrives while a response is awaited; it is dropped unless a subclass serves it."""
+        if hasattr(message.data, "discard"):
+            message.data.discard()
+
+
+def chunks(source: BinaryIO, length: int, size: int = MAX_PDU - 6) -> Iterator[bytes]:
+    """Read `length` bytes of `source` in pieces; raises EOFError when the file is shorter than that."""
+    while length:
+        piece = source.read(min(size, length))
+        if not piece:
+            raise EOFError("the file is shorter than it was")
+        length -= len(piece)
+        yield piece

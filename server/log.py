@@ -1,0 +1,154 @@
+"""ConQuest's logs: server (operator) log, trouble log, user log and the debug log, on the handlers that are asked for.
+
+Everything goes through the `dgate` logger of the standard library: INFO is the operator log, DEBUG the debug log, any
+line holding ``***`` is also trouble. The user log is the logger `dgate.user`. No line holds a patient name or ID.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOG = logging.getLogger("dgate")
+USER = logging.getLogger("dgate.user")
+
+# A log file of this size is turned over; five older ones are kept.
+ROTATE_BYTES = 10 << 20
+ROTATE_KEEP = 5
+
+
+class StampedFormatter(logging.Formatter):
+    """``Fri Nov 20 21:38:34 2026 text``, one stamp a line, as ConQuest stamps files on Unix."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.ctime(record.created)
+        text = super().format(record)
+        return "\n".join(f"{stamp} {line}" for line in text.splitlines() or [""])
+
+
+class ConsoleHandler(logging.handlers.DatagramHandler):
+    """Sends each line as a UDP datagram ``[PACSName] text`` to an operator console."""
+
+    def __init__(self, host: str, port: int, pacs_name: str) -> None:
+        super().__init__(host, port)
+        self._prefix = f"[{pacs_name}] "
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self._prefix + self.format(record) + "\n"
+            self.send(text.encode("utf-8", "replace")[:8192])
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A console that is not listening is no error."""
+
+
+class _Trouble(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "***" in record.getMessage()
+
+
+class _NotUser(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name != USER.name
+
+
+@dataclass(slots=True)
+class Logs:
+    """The log destinations of one server; `close` takes them off the loggers again."""
+
+    base: Path
+    pacs_name: str
+    console_host: str = "127.0.0.1"
+    debug_level: int = 0
+    _destination: list[logging.Handler] = field(default_factory=list)
+    _debug: list[logging.Handler] = field(default_factory=list)
+    _fixed: list[logging.Handler] = field(default_factory=list)
+
+    def open(self, trouble: str, user: str) -> None:
+        """Start the trouble and user logs, which are always written. Raises OSError when a file cannot be."""
+        LOG.setLevel(logging.DEBUG)
+        LOG.propagate = False
+        USER.propagate = False
+        troubles = self._file(trouble)
+        troubles.addFilter(_Trouble())
+        self._add(self._fixed, troubles, LOG)
+        self._add(self._fixed, self._file(user), USER)
+
+    def add(self, target: str, *, debug: bool = False) -> None:
+        """Log to `target` as well: ``-`` is standard output, digits a UDP port of the operator console, else a file."""
+        handler = self._handler(target)
+        handler.addFilter(_NotUser())
+        if debug:
+            handler.setLevel(self._level())
+            self._add(self._debug, handler, LOG)
+        else:
+            handler.setLevel(logging.INFO)
+            self._add(self._destination, handler, LOG)
+
+    def switch(self, target: str, *, debug: bool) -> None:
+        """Send all logging to `target` instead (`log_on:`, `debuglog_on:`); log_on switches the debug log off."""
+        opened = self._handler(target)
+        opened.close()
+        self._remove(self._destination)
+        self._remove(self._debug)
+        self.add(target, debug=debug)
+
+    def set_debug_level(self, level: int) -> None:
+        """0 logs nothing to the debug log, 1 to 4 everything."""
+        self.debug_level = level
+        for handler in self._debug:
+            handler.setLevel(self._level())
+
+    def close(self) -> None:
+        """Flush and close everything that was opened."""
+        for handlers in (self._destination, self._debug, self._fixed):
+            self._remove(handlers)
+
+    def _level(self) -> int:
+        return logging.DEBUG if self.debug_level > 0 else logging.INFO
+
+    def _handler(self, target: str) -> logging.Handler:
+        if target == "-":
+            handler: logging.Handler = logging.StreamHandler(sys.stdout)
+            handler.setFormatter(logging.Formatter("%(message)s"))
+            return handler
+        if target[:1].isdigit():
+            handler = ConsoleHandler(self.console_host, int(target), self.pacs_name)
+            handler.setFormatter(logging.Formatter("%(message)s"))
+            return handler
+        return self._file(target)
+
+    def _file(self, name: str) -> logging.Handler:
+        path = self.base / name
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=ROTATE_BYTES, backupCount=ROTATE_KEEP, encoding="utf-8", errors="replace"
+        )
+        handler.setFormatter(StampedFormatter("%(message)s"))
+        return handler
+
+    def _add(self, kept: list[logging.Handler], handler: logging.Handler, logger: logging.Logger) -> None:
+        kept.append(handler)
+        logger.addHandler(handler)
+
+    def _remove(self, kept: list[logging.Handler]) -> None:
+        for handler in kept:
+            for logger in (LOG, USER):
+                logger.removeHandler(handler)
+            handler.close()
+        kept.clear()
+
+
+def console_host(setting: str) -> str:
+    """The host that gets UDP log lines; ConQuest's Windows pipe names stand for this machine."""
+    try:
+        socket.getaddrinfo(setting, None)
+    except OSError:
+        return "127.0.0.1"
+    return setting

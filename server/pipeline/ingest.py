@@ -1,0 +1,98 @@
+"""The one way in: check an object, give it its file, enter it in the index, let go of what it replaces."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from server.server import Server
+from server.status import Mismatch
+from storage.codecs.table import parse_code
+from storage.header import Header, read_header
+from storage.spool import Spool
+from storage.store import StoredFile
+
+log = logging.getLogger("dgate")
+
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An object on its way in: its spooled data set, what was said of it, and who brought it to whom.
+
+    `code` is the compression code asked for with ``~xx``; None means the one of the settings.
+    """
+
+    spool: Spool
+    sop_class: str
+    sop_instance: str
+    transfer_syntax: str
+    calling: str
+    called: str
+    code: str | None = None
+
+
+def ingest(server: Server, incoming: Incoming) -> None:
+    """Store one object: when this returns, its file has its final name and its rows are committed.
+
+    Whatever fails, a row never names a file that is not there, an earlier copy of the object is still whole, and
+    nothing of the new one is left. Raises NotDicom, Mismatch, LinkRefused, MissingUid, DeviceFull, TooLarge,
+    DatabaseError or OSError.
+    """
+    header = _checked_header(server, incoming)
+    server.counters.add("ImagesReceived")
+    keep = server.storage.settings.IgnoreRewrite
+    if keep and server.index.locate(incoming.sop_instance) is not None:
+        log.info("Object already stored, ignored (IgnoreRewrite): %s", incoming.sop_instance)
+        return
+    _note_code(server, incoming)
+    stored = server.storage.store(incoming.spool, header, calling=incoming.calling, called=incoming.called)
+    _enter(server, header, stored, replace=not keep)
+
+
+def _checked_header(server: Server, incoming: Incoming) -> Header:
+    with incoming.spool.open() as source:
+        header = read_header(source, incoming.transfer_syntax, server.wanted, whole=True)
+    for tag, said, what in (
+        (SOP_INSTANCE_UID, incoming.sop_instance, "instance"),
+        (SOP_CLASS_UID, incoming.sop_class, "class"),
+    ):
+        found = header.text(tag)
+        if not found:
+            raise Mismatch(f"the data set has no SOP {what} UID")
+        if found != said:
+            raise Mismatch(f"the SOP {what} UID is not that of the command")
+    return header
+
+
+def _note_code(server: Server, incoming: Incoming) -> None:
+    """Say in the log what will be kept as it is although another form was asked for."""
+    code = parse_code(server.storage.settings.IncomingCompression if incoming.code is None else incoming.code)
+    if not code.keeps(incoming.transfer_syntax):
+        log.info(
+            "Compression %r is not done on the way in: %s stored as received (%s)",
+            *(code.text, incoming.sop_instance, incoming.transfer_syntax),
+        )
+
+
+def _enter(server: Server, header: Header, stored: StoredFile, *, replace: bool) -> None:
+    """Commit the rows, then let go of the file that lost: the new one when it is refused, else the earlier copy."""
+    try:
+        added = server.index.add(header.values, stored.device, stored.file, replace=replace)
+    except BaseException:
+        server.storage.remove(stored.device, stored.file)
+        raise
+    for warning in added.warnings:
+        log.warning("%s in file: %s", warning, stored.path)
+    if not added.stored:
+        # Another association brought the same object first, and IgnoreRewrite keeps that one.
+        server.storage.remove(stored.device, stored.file)
+        return
+    server.counters.add("ImagesSaved")
+    if added.previous is None:
+        log.info("Written file: %s", stored.path)
+        return
+    log.info("Rewritten file: %s", stored.path)
+    server.storage.remove(added.previous.device, added.previous.file)

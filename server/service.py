@@ -1,0 +1,200 @@
+"""The table of DIMSE services, the request they are given, and the one boundary from exception to status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import decode, encode
+
+from server.dimse import (
+    AFFECTED_SOP_CLASS,
+    AFFECTED_SOP_INSTANCE,
+    COMMAND_FIELD,
+    DATA_SET_TYPE,
+    ERROR_COMMENT,
+    MESSAGE_ID,
+    NO_DATA_SET,
+    REQUESTED_SOP_CLASS,
+    RESPONDED_TO,
+    RESPONSE,
+    STATUS,
+    Identifier,
+    Message,
+    PeerGone,
+    Value,
+    encode_command,
+)
+from server.status import Answer, Refused, Status, answer_for
+
+if TYPE_CHECKING:
+    from server.association import AcceptedAssociation
+    from server.server import Server
+
+log = logging.getLogger("dgate")
+
+
+@dataclass(frozen=True, slots=True)
+class SopClass:
+    """A SOP class as the conformance statement names it."""
+
+    uid: str
+    name: str
+
+
+@dataclass(slots=True)
+class Request:
+    """One DIMSE request: its message and the association it came on."""
+
+    association: AcceptedAssociation
+    message: Message
+
+    @property
+    def message_id(self) -> int:
+        return self.message.command.number(MESSAGE_ID)
+
+    @property
+    def sop_class(self) -> str:
+        """The affected (or requested) SOP class UID of the command."""
+        command = self.message.command
+        return command.text(AFFECTED_SOP_CLASS) or command.text(REQUESTED_SOP_CLASS)
+
+    @property
+    def sop_instance(self) -> str:
+        return self.message.command.text(AFFECTED_SOP_INSTANCE)
+
+    @property
+    def abstract_syntax(self) -> str:
+        return str(self.association.contexts_by_id[self.message.context_id].abstract_syntax)
+
+    @property
+    def transfer_syntax(self) -> str:
+        return str(self.association.contexts_by_id[self.message.context_id].transfer_syntax[0])
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the peer has sent a C-CANCEL for this request."""
+        return self.message_id in self.association.dimse.cancelled
+
+    def identifier(self) -> Dataset:
+        """Decode the identifier that came with the request; Refused (0xC000) when it is missing or no data set."""
+        data = self.message.data
+        if not isinstance(data, Identifier):
+            raise Refused(Status.CANNOT_UNDERSTAND, "the request has no identifier")
+        data.seek(0)
+        implicit, little, deflated = _encoding(self.transfer_syntax)
+        try:
+            identifier = decode(data, implicit, little, deflated)
+            for _ in identifier.iterall():  # pydicom reads lazily: let damage show here
+                pass
+        except Exception as error:  # whatever a peer's bytes do inside pydicom is the peer's mistake
+            raise Refused(Status.CANNOT_UNDERSTAND, "the identifier cannot be read") from error
+        return identifier
+
+    def encoded(self, identifier: Dataset) -> bytes:
+        """Encode a data set in the transfer syntax of the request's context."""
+        encoded = encode(identifier, *_encoding(self.transfer_syntax))
+        assert encoded is not None, "pydicom could not encode a response of ours"
+        return encoded
+
+    def respond(
+        self, status: int, *, comment: str = "", fields: dict[int, Value] | None = None, data: bytes = b""
+    ) -> None:
+        """Send one response, pending or final; raises PeerGone."""
+        elements: dict[int, Value] = {
+            AFFECTED_SOP_CLASS: self.sop_class,
+            COMMAND_FIELD: self.message.field | RESPONSE,
+            RESPONDED_TO: self.message_id,
+            DATA_SET_TYPE: 0x0001 if data else NO_DATA_SET,
+            STATUS: status,
+        }
+        if self.sop_instance:
+            elements[AFFECTED_SOP_INSTANCE] = self.sop_instance
+        if comment:
+            elements[ERROR_COMMENT] = comment[:64]
+        elements.update(fields or {})
+        self.association.dimse.send(self.message.context_id, encode_command(elements), (data,) if data else ())
+
+
+def _encoding(transfer_syntax: str) -> tuple[bool, bool, bool]:
+    """(implicit VR, little endian, deflated) of a transfer syntax that identifiers may have."""
+    return (
+        transfer_syntax == "1.2.840.10008.1.2",
+        transfer_syntax != "1.2.840.10008.1.2.2",
+        transfer_syntax == "1.2.840.10008.1.2.1.99",
+    )
+
+
+Handler = Callable[["Request", "Server"], Answer | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One row of the table: which command on which SOP classes is answered by which function.
+
+    `sop_classes` empty stands for every storage class, private ones included.
+    """
+
+    name: str
+    command_field: int
+    sop_classes: tuple[SopClass, ...]
+    handler: Handler
+    text: str
+
+
+SERVICES: list[Service] = []
+
+
+def service(name: str, command_field: int, sop_classes: Iterable[SopClass] = ()) -> Callable[[Handler], Handler]:
+    """Declare the SCP of a DIMSE service; the docstring's first line stands in the conformance statement.
+
+    A handler answers by returning the final Answer, or sends its responses itself and returns None.
+    """
+
+    def register(handler: Handler) -> Handler:
+        text = (handler.__doc__ or "").strip().splitlines()[0]
+        SERVICES.append(Service(name, command_field, tuple(sop_classes), handler, text))
+        return handler
+
+    return register
+
+
+def _find(command_field: int, abstract_syntax: str) -> Service | None:
+    for row in SERVICES:
+        if row.command_field == command_field and (
+            not row.sop_classes or any(sop.uid == abstract_syntax for sop in row.sop_classes)
+        ):
+            return row
+    return None
+
+
+def serve(request: Request, server: Server) -> None:
+    """Answer one request; every exception of a handler ends here as a status (PeerGone alone ends the association)."""
+    row = _find(request.message.field, request.abstract_syntax)
+    try:
+        answer = _unserved(request) if row is None else row.handler(request, server)
+    except PeerGone:
+        raise
+    except Exception as error:
+        known = answer_for(error, server.settings.StorageFailedErrorCode)
+        answer = known or Answer(Status.PROCESSING_FAILURE, "internal error, see the server log")
+        name = row.name if row else f"command 0x{request.message.field:04x}"
+        if known is None:
+            log.exception("*** %s failed", name)
+        else:
+            log.error("***%s refused with 0x%04x: %s", name, answer.status, error)
+    finally:
+        if hasattr(request.message.data, "discard"):
+            request.message.data.discard()
+    if answer is not None:
+        request.respond(answer.status, comment=answer.comment)
+
+
+def _unserved(request: Request) -> Answer:
+    known = any(row.command_field == request.message.field for row in SERVICES)
+    if known:
+        raise Refused(Status.SOP_CLASS_NOT_SUPPORTED, "not a service of this SOP class")
+    raise Refused(Status.UNRECOGNISED_OPERATION, f"command field 0x{request.message.field:04x} is not known")

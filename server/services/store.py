@@ -1,0 +1,33 @@
+"""C-STORE: take an object in."""
+
+from __future__ import annotations
+
+from server.dimse import C_STORE_RQ
+from server.pipeline.ingest import Incoming, ingest
+from server.server import Server
+from server.service import Request, service
+from server.status import Answer, Refused, Status
+
+
+@service("C-STORE", C_STORE_RQ)
+def store(request: Request, server: Server) -> Answer:
+    """Storage of any class and transfer syntax (PS3.4 Annex B): the data set is kept byte for byte as it came."""
+    if request.sop_class != request.abstract_syntax:
+        raise Refused(Status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+    if request.message.data is None:
+        raise Refused(Status.CANNOT_UNDERSTAND, "the request has no data set")
+    association = request.association
+    ingest(
+        server,
+        Incoming(
+            spool=request.message.data,
+            sop_class=request.sop_class,
+            sop_instance=request.sop_instance,
+            transfer_syntax=request.transfer_syntax,
+            calling=association.calling,
+            called=association.called.partition("~")[0],
+            code=association.code_suffix or None,
+        ),
+    )
+    association.done["stored"] += 1
+    return Answer(Status.SUCCESS)

@@ -1,0 +1,1 @@
+"""Forms of pixel data: the compression codes, and conversions between transfer syntaxes."""

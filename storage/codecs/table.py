@@ -1,0 +1,196 @@
+"""The compression codes of dicom.ini, acrnema.map and AE title suffixes: what each means and proposes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from storage.transfer import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    is_compressed,
+    is_jpeg,
+)
+
+_JPEG = "1.2.840.10008.1.2.4."
+JPEG_BASELINE = _JPEG + "50"
+JPEG_EXTENDED = _JPEG + "51"
+JPEG_SPECTRAL = _JPEG + "53"
+JPEG_PROGRESSIVE = _JPEG + "55"
+JPEG_LOSSLESS = _JPEG + "57"
+JPEG_LOSSLESS_SV1 = _JPEG + "70"
+JPEG_LS_LOSSLESS = _JPEG + "80"
+JPEG_LS_NEAR = _JPEG + "81"
+JPEG_2000_LOSSLESS = _JPEG + "90"
+JPEG_2000 = _JPEG + "91"
+
+
+def _everything(_: str) -> bool:
+    return True
+
+
+def _uncompressed(transfer_syntax: str) -> bool:
+    return not is_compressed(transfer_syntax)
+
+
+def _uncompressed_or_jpeg(transfer_syntax: str) -> bool:
+    return not is_compressed(transfer_syntax) or is_jpeg(transfer_syntax)
+
+
+def _nothing(_: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One code, or a family written alike: `pattern` is what it looks like, with groups ``quality`` and ``factor``.
+
+    `proposes` are the compressed transfer syntaxes to offer a receiver, best first, and `uncompressed` the forms of
+    uncompressed data it asks for, where it does. `keeps` tells which stored objects it leaves as they are;
+    `stored_first` that those go out as they are before anything else is tried. A code that is not `available` is
+    understood, and objects it would change are kept or sent unchanged.
+    """
+
+    code: str
+    text: str
+    pattern: str = ""
+    proposes: tuple[str, ...] = ()
+    uncompressed: tuple[str, ...] = ()
+    lossy: bool = False
+    keeps: Callable[[str], bool] = _nothing
+    stored_first: bool = False
+    available: bool = False
+
+
+_BOTH_EXPLICIT = (EXPLICIT_LITTLE, EXPLICIT_BIG)
+_QUALITY = r"(?P<quality>\d{2})?"
+_FACTOR = r"(?P<factor>\d+),(?P<cutoff>\d+)"
+
+CODECS: tuple[Codec, ...] = (
+    Codec("as", "unchanged", "(?:as)?", keeps=_everything, stored_first=True, available=True),
+    Codec("is", "unchanged", keeps=_everything, stored_first=True, available=True),
+    Codec("un", "uncompressed", keeps=_uncompressed, available=True),
+    Codec(
+        "ui",
+        "uncompressed, implicit little endian",
+        uncompressed=(IMPLICIT_LITTLE,),
+        keeps=_uncompressed,
+        available=True,
+    ),
+    Codec(
+        "ul",
+        "uncompressed, explicit little endian",
+        uncompressed=(EXPLICIT_LITTLE,),
+        keeps=_uncompressed,
+        available=True,
+    ),
+    Codec("ub", "uncompressed, explicit big endian", uncompressed=(EXPLICIT_BIG,), keeps=_uncompressed, available=True),
+    Codec("ue", "uncompressed, explicit", uncompressed=_BOTH_EXPLICIT, keeps=_uncompressed, available=True),
+    Codec("uj", "uncompressed, but JPEG left alone", keeps=_uncompressed_or_jpeg, stored_first=True, available=True),
+    Codec("n0", "uncompressed, without group 0002", keeps=_uncompressed),
+    Codec("n", "NKI, modes 1 to 5", "n[1-5]"),
+    Codec("n#", "NKI mode 5 of values divided by F, those below C being 0", f"n#{_FACTOR}", lossy=True),
+    Codec("nj", "NKI mode 5, but JPEG left alone", keeps=is_jpeg, stored_first=True),
+    Codec("j1", "JPEG lossless, first order prediction", proposes=(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
+    Codec("j2", "JPEG lossless", proposes=(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
+    Codec("j3", "JPEG baseline or extended", f"j3{_QUALITY}", (JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
+    Codec("j4", "JPEG baseline or extended", f"j4{_QUALITY}", (JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
+    Codec("j5", "JPEG spectral selection", f"j5{_QUALITY}", (JPEG_SPECTRAL, JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
+    Codec("j6", "JPEG full progression", f"j6{_QUALITY}", (JPEG_PROGRESSIVE, JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
+    Codec("j7", "JPEG-LS near-lossless", f"j7{_QUALITY}", (JPEG_LS_NEAR, JPEG_LS_LOSSLESS), lossy=True),
+    Codec("js", "JPEG-LS lossless", proposes=(JPEG_LS_LOSSLESS,)),
+    Codec("jk", "JPEG 2000 lossless", proposes=(JPEG_2000_LOSSLESS,)),
+    Codec("jl", "JPEG 2000", f"jl{_QUALITY}", (JPEG_2000, JPEG_2000_LOSSLESS), lossy=True),
+    Codec(
+        "ja",
+        "any JPEG, else JPEG lossless",
+        proposes=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
+        keeps=is_jpeg,
+        stored_first=True,
+    ),
+    Codec(
+        "j#",
+        "JPEG lossless of values divided by F, those below C being 0",
+        f"j#{_FACTOR}",
+        (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1),
+        lossy=True,
+    ),
+    Codec(
+        "k", "downsized to 1024 (1), 512 (2), 256 (4), 128 (8), 64 (a), 32 (b), 16 (c) pixels", "k[1248abc]", lossy=True
+    ),
+    Codec("s", "what script CompressionConverter0 to 9 makes of it", "s[0-9]"),
+    Codec("v", "not kept: index entry only", "v."),
+)
+# ConQuest leaves objects unchanged under a code it does not know.
+UNKNOWN = Codec("", "unknown: unchanged", keeps=_everything, stored_first=True)
+_PATTERNS = tuple((re.compile(row.pattern or re.escape(row.code), re.IGNORECASE), row) for row in CODECS)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A compression code as it was written: its row, and the quality, factor and cut-off that it carries."""
+
+    text: str
+    codec: Codec
+    strict: bool = False
+    quality: int | None = None
+    factor: int | None = None
+    cutoff: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is such a code; under one there is not, objects stay unchanged."""
+        return self.codec is not UNKNOWN
+
+    @property
+    def available(self) -> bool:
+        """Whether what the code asks for can be done."""
+        return self.codec.available
+
+    @property
+    def uncompressed_syntaxes(self) -> tuple[str, ...]:
+        """The transfer syntaxes of uncompressed data that the code insists on, then the fall-back; empty: any."""
+        if not self.codec.uncompressed or self.strict or IMPLICIT_LITTLE in self.codec.uncompressed:
+            return self.codec.uncompressed
+        return (*self.codec.uncompressed, IMPLICIT_LITTLE)
+
+    def keeps(self, transfer_syntax: str) -> bool:
+        """Whether an object in that transfer syntax is what the code asks for already."""
+        return self.codec.keeps(transfer_syntax)
+
+    def proposals(self, stored: str) -> tuple[str, ...]:
+        """The transfer syntaxes to offer a receiver for an object in syntax `stored`, best first.
+
+        The codes that leave an object alone offer its own, then explicit and implicit little endian; ``un`` its own
+        when it is uncompressed; the others what they make of it. Implicit little endian ends each list unless
+        the code ends in ``!``.
+        """
+        codec = self.codec
+        offered: tuple[str, ...] = ()
+        if codec.uncompressed:
+            offered = codec.uncompressed
+        elif codec.stored_first and (codec.keeps(stored) or not codec.proposes):
+            offered = (stored, *codec.proposes, EXPLICIT_LITTLE)
+        elif codec.proposes:
+            offered = codec.proposes
+        elif codec.keeps(stored):
+            offered = (stored,)
+        if not self.strict or not offered:
+            offered = (*offered, IMPLICIT_LITTLE)
+        return tuple(dict.fromkeys(offered))
+
+
+def parse_code(text: str) -> Code:
+    """Read a compression code, in any case; ``!`` at its end leaves out the uncompressed fall-back.
+
+    An unknown one leaves objects unchanged, as in ConQuest; `Code.known` tells.
+    """
+    written = text.strip()
+    bare = written.removesuffix("!")
+    for pattern, row in _PATTERNS:
+        if match := pattern.fullmatch(bare):
+            numbers = {name: int(value) for name, value in match.groupdict().items() if value}
+            return Code(written, row, bare != written, **numbers)
+    return Code(written, UNKNOWN, bare != written)

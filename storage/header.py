@@ -1,0 +1,141 @@
+"""The values of an object's header that the index, file names and scripts ask for, read without touching the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import BinaryIO
+
+from pydicom.datadict import dictionary_VR
+
+from storage.elements import EVERY_TAG, KNOWN_VRS, PIXEL_DATA, Cursor, open_data
+from storage.errors import NotDicom
+from storage.structure import SPECIFIC_CHARACTER_SET, Branch, Plan, TagPath, Walk
+from storage.text import value_text
+
+__all__ = ["ANYWHERE", "Header", "NotDicom", "TagPath", "in_item", "read_header", "vr_of"]
+
+# First member of a path (ANYWHERE, tag): the first element of that tag, on the top level or in any sequence.
+ANYWHERE = -1
+
+_SOP_CLASS = (0x00080016,)
+_SOP_INSTANCE = (0x00080018,)
+_CHARSET = (SPECIFIC_CHARACTER_SET,)
+
+# More than any header holds before its pixels, and little enough to inflate for each of many associations.
+_INFLATED_HEADER = 16 * 1024 * 1024
+
+# dictionary_VR gives these for elements whose VR depends on others; as text only the number matters.
+_AMBIGUOUS = {"US or SS": "US", "US or OW": "OW", "US or SS or OW": "OW", "OB or OW": "OW"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Values of one object by path: decoded, several joined by backslashes; an absent element is an absent key."""
+
+    values: Mapping[TagPath, str]
+    character_set: str = ""
+
+    def text(self, *path: int) -> str:
+        """The value at `path`, "" when it is absent or empty."""
+        return self.values.get(path, "")
+
+
+def in_item(sequence: int, number: int) -> int:
+    """The member of a path that stands for item `number`, from 0, of a sequence; a bare tag is item 0."""
+    return sequence | number << 32
+
+
+def read_header(source: BinaryIO, transfer_syntax: str, wanted: Collection[TagPath], *, whole: bool = False) -> Header:
+    """Read the `wanted` values of the data set that `source` stands at the first byte of.
+
+    A path is (tag,), or (sequence, ..., tag) through the first item of each sequence (`in_item` for others), or
+    (ANYWHERE, tag). Reading stops behind the last wanted tag; with `whole` it goes on to the end and checks what
+    `verify_structure` checks, in the one pass. `wanted` as a frozenset is planned once.
+
+    Raises NotDicom when the bytes are no data set, when they are cut before reading is done, or when there is
+    neither a SOP class nor a SOP instance UID. Values are cut at 64 KiB.
+    """
+    plan, stop = _planned(frozenset(wanted))
+    raw: dict[TagPath, tuple[bytes, bytes, bytes]] = {}
+
+    def take(path: TagPath, vr: bytes, value: bytes, charset: bytes) -> None:
+        raw.setdefault(path, (vr, value, charset))
+
+    cursor = Cursor(open_data(source, transfer_syntax, 0 if whole else _INFLATED_HEADER), transfer_syntax)
+    Walk(cursor, take).top(plan, EVERY_TAG if whole else stop)
+    if not any(raw.get(path, (b"", b""))[1] for path in (_SOP_CLASS, _SOP_INSTANCE)):
+        raise NotDicom("it has neither a SOP class nor a SOP instance UID")
+    values = {
+        path: value_text(_effective_vr(path[-1], vr), value, charset, cursor.little_endian)
+        for path, (vr, value, charset) in raw.items()
+        if path in wanted
+    }
+    return Header(values, raw[_CHARSET][1].decode("latin-1").strip(" \0") if _CHARSET in raw else "")
+
+
+@lru_cache(maxsize=4096)
+def vr_of(tag: int) -> str:
+    """The VR of a tag by the dictionary; UN for private and unknown ones, LO for private creators."""
+    group, element = tag >> 16, tag & 0xFFFF
+    if group % 2 and 0x10 <= element <= 0xFF:
+        return "LO"
+    if element == 0:
+        return "UL"
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+
+
+def _effective_vr(tag: int, vr: bytes) -> str:
+    if vr in KNOWN_VRS and vr != b"UN":
+        return vr.decode("ascii")
+    found = vr_of(tag)
+    return _AMBIGUOUS.get(found, found)
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A plan being put together."""
+
+    paths: dict[int, TagPath] = field(default_factory=dict)
+    items: dict[int, dict[int, _Growing]] = field(default_factory=dict)
+
+    def add(self, path: TagPath, whole: TagPath) -> None:
+        first, *rest = path
+        if not rest:
+            self.paths[first] = whole
+            return
+        numbers = self.items.setdefault(first & 0xFFFFFFFF, {})
+        numbers.setdefault(first >> 32, _Growing()).add(tuple(rest), whole)
+
+    def plan(self, anywhere: Mapping[int, TagPath]) -> Plan:
+        tags = {*self.paths, *self.items, SPECIFIC_CHARACTER_SET}
+        return Plan(
+            {
+                tag: Branch(
+                    self.paths.get(tag),
+                    {number: inner.plan(anywhere) for number, inner in self.items.get(tag, {}).items()},
+                )
+                for tag in tags
+            },
+            anywhere,
+        )
+
+
+@lru_cache(maxsize=32)
+def _planned(wanted: frozenset[TagPath]) -> tuple[Plan, int]:
+    """Turn paths into a plan and the last tag of the top level that it needs."""
+    growing = _Growing()
+    anywhere: dict[int, TagPath] = {}
+    for path in (*wanted, _SOP_CLASS, _SOP_INSTANCE, _CHARSET):
+        if path[0] == ANYWHERE:
+            anywhere[path[-1]] = path
+        else:
+            growing.add(path, path)
+    plan = growing.plan(anywhere)
+    last = max(plan.branches)
+    # What may stand in any sequence is looked for up to the pixels, which no header value stands behind.
+    return plan, max(last, PIXEL_DATA - 1) if anywhere else last

@@ -1,0 +1,146 @@
+"""An object on its way in: in memory while it is small, else in a temporary file on the device it will stay on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from typing import BinaryIO
+
+from storage.device import MB, Device, Devices
+from storage.errors import DeviceFull, StorageError, TooLarge
+from storage.part10 import ObjectFile, file_meta
+from storage.staged import StagedFile
+
+_IN_MEMORY = 2 * MB
+# How much is written between two looks at the free space.
+_STRIDE = 64 * MB
+_PIECE = 1 * MB
+
+
+class Spool:
+    """Collects the data set of one object. Made by `Storage.spool`; `Storage.store` or `discard` ends it.
+
+    `size` counts the bytes of the data set. One thread writes at a time.
+    """
+
+    def __init__(
+        self, sop_class: str, sop_instance: str, transfer_syntax: str, *, bare: bool, limit: int, devices: Devices
+    ) -> None:
+        self.sop_class = sop_class
+        self.sop_instance = sop_instance
+        self.transfer_syntax = transfer_syntax
+        self.size = 0
+        self._bare = bare
+        self._limit = limit
+        self._devices = devices
+        self._memory = io.BytesIO()
+        self._staged: StagedFile | None = None
+        self._offset = 0
+        self._unchecked = 0
+        self._ended = False
+        self._error: StorageError | OSError | None = None
+
+    @classmethod
+    def adopt(cls, file: ObjectFile, staged: StagedFile, devices: Devices) -> Spool:
+        """Make one of a complete temporary file that an earlier process left behind."""
+        uids = (file.sop_class, file.sop_instance, file.transfer_syntax)
+        spool = cls(*uids, bare=not file.offset, limit=0, devices=devices)
+        spool._staged = staged
+        spool._offset = file.offset
+        spool.size = file.length
+        return spool
+
+    @property
+    def device(self) -> Device | None:
+        """The device of the temporary file; None while the object is in memory."""
+        return self._staged.device if self._staged else None
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append to the data set. Never raises: the first error is kept for `open` and `store`, the rest dropped."""
+        if self._error is None and not self._ended:
+            try:
+                self._append(chunk)
+            except (StorageError, OSError) as error:
+                self.discard()
+                self._error = error
+        self.size += len(chunk)
+
+    def open(self) -> BinaryIO:
+        """Return a reader of its own that stands at the first byte of the data set.
+
+        Raises what went wrong while writing: DeviceFull, TooLarge, NotDicom for impossible UIDs, OSError.
+        """
+        self._check()
+        if self._staged is None:
+            return io.BytesIO(self._memory.getvalue())
+        source = self._staged.path.open("rb")
+        source.seek(self._offset)
+        return source
+
+    def discard(self) -> None:
+        """Let go of everything but a stored file; may be called at any time, and again. Never raises."""
+        self._ended = True
+        self._memory = io.BytesIO()
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            # What stays behind is found by `stale_parts`.
+            with contextlib.suppress(OSError):
+                staged.discard()
+
+    def stage(self, device: Device, *, bare: bool) -> StagedFile:
+        """Return the object, whole, as a temporary file on `device`; raises what `open` and writing raise.
+
+        It is the spool's own where that fits, which `owns` tells; else a copy that the caller discards or publishes.
+        """
+        self._check()
+        if self._staged is not None and self._staged.device == device and (self._offset == 0) == bare:
+            return self._staged
+        meta = b"" if bare else file_meta(self.sop_class, self.sop_instance, self.transfer_syntax)
+        copy = StagedFile.create(device, bare=bare)
+        try:
+            if self._staged is None:
+                copy.write(meta, self._memory.getvalue())
+            else:
+                copy.write(meta)
+                with self.open() as source:
+                    shutil.copyfileobj(source, copy, _PIECE)
+        except BaseException:
+            copy.discard()
+            raise
+        return copy
+
+    def owns(self, staged: StagedFile) -> bool:
+        """Whether a staged file is the spool's own, which `discard` removes unless it was published."""
+        return staged is self._staged
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._ended:
+            raise ValueError("the spool was discarded or stored")
+
+    def _append(self, chunk: bytes | bytearray | memoryview) -> None:
+        size = self.size + len(chunk)
+        if self._limit and size > self._limit:
+            raise TooLarge(f"it is larger than MaxObjectSize = {self._limit // MB}")
+        if self._staged is None:
+            if size <= _IN_MEMORY:
+                self._memory.write(chunk)
+                return
+            self._spill()
+        assert self._staged is not None
+        self._staged.write(chunk)
+        self._unchecked += len(chunk)
+        if self._unchecked >= _STRIDE:
+            self._unchecked = 0
+            if not self._devices.has_room(self._staged.device):
+                raise DeviceFull(f"{self._staged.device.name}: no room for an object of more than {size // MB} MB")
+
+    def _spill(self) -> None:
+        """Go on in a temporary file."""
+        meta = b"" if self._bare else file_meta(self.sop_class, self.sop_instance, self.transfer_syntax)
+        self._staged = StagedFile.create(self._devices.choose(), bare=self._bare)
+        self._offset = len(meta)
+        self._staged.write(meta, self._memory.getvalue())
+        self._memory = io.BytesIO()

@@ -1,0 +1,199 @@
+"""Files on their way to their final name: written whole under a temporary one, then named without replacing any."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from storage.device import STAGING, Device
+
+SUFFIX = ".part"
+
+_serial = itertools.count()
+
+# Signs of a file system without hard links: FAT, exFAT, some network shares.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+# Against deletes that empty a directory and take it away between its making and its use.
+_ATTEMPTS = 100
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+# As far as the umask lets it, like ConQuest: web servers and groups share archives.
+_MODE = 0o666
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class StagedFile:
+    """A temporary file on a device: written, then published under a final name or discarded.
+
+    Every method raises DeviceFull when the device runs out of space, and OSError otherwise.
+    """
+
+    def __init__(self, device: Device, path: Path, descriptor: int) -> None:
+        self.device = device
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, device: Device, *, bare: bool) -> StagedFile:
+        """Create an empty one; its name tells the process, and whether it will hold a bare data set."""
+        kind = "v2" if bare else "dcm"
+        path = device.staging / f"{os.getpid()}-{next(_serial)}-{secrets.token_hex(4)}.{kind}{SUFFIX}"
+        with device.reporting_full():
+            try:
+                descriptor = os.open(path, _WRITE, _MODE)
+            except FileNotFoundError:
+                path.parent.mkdir(exist_ok=True)
+                descriptor = os.open(path, _WRITE, _MODE)
+        return cls(device, path, descriptor)
+
+    @classmethod
+    def adopt(cls, device: Device, path: Path) -> StagedFile:
+        """Take over one that an earlier process left behind, complete."""
+        return cls(device, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def write(self, *buffers: bytes | bytearray | memoryview) -> None:
+        """Append buffers, all of them."""
+        with self.device.reporting_full():
+            written = os.writev(self._descriptor, buffers)
+            for buffer in buffers:
+                if written >= len(buffer):
+                    written -= len(buffer)
+                    continue
+                rest = memoryview(buffer)[written:]
+                written = 0
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+
+    def finish(self, *, safe: bool) -> None:
+        """Close the file, once; when this returns and it is `safe`, what was written survives a power cut."""
+        if self._descriptor < 0:
+            return
+        with self.device.reporting_full():
+            try:
+                if safe:
+                    os.fdatasync(self._descriptor)
+            finally:
+                self._close()
+
+    def publish(self, name: str) -> Path:
+        """Give the file its final name below the device root; raises FileExistsError when that is taken."""
+        final = self.device.root / name
+        with self.device.reporting_full():
+            for _ in range(_ATTEMPTS):
+                try:
+                    self._link(final)
+                except FileNotFoundError:
+                    _make_directory(final.parent)
+                else:
+                    return final
+        raise FileNotFoundError(errno.ENOENT, "a directory disappears again and again", str(final.parent))
+
+    def discard(self) -> None:
+        """Remove the file, unless it has its final name."""
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+    def _link(self, final: Path) -> None:
+        try:
+            os.link(self.path, final)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # The name is reserved first, so that the rename replaces nothing but our own empty file.
+            os.close(os.open(final, _WRITE, _MODE))
+            try:
+                self.path.rename(final)
+            except OSError:
+                final.unlink()
+                raise
+        else:
+            # It has its final name: a second one that cannot be taken away is removed at the next start.
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class DurableDirectories:
+    """Makes names of files survive a power cut, remembering which directories are known to.
+
+    Threads may share one.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, int]] = set()
+
+    def settle(self, directory: Path, root: Path) -> None:
+        """Sync `directory`, and those above it up to `root` whose own names this process has not made durable yet."""
+        new = []
+        while True:
+            descriptor = os.open(directory, _DIRECTORY)
+            try:
+                # The inode tells a directory from one of that name which was deleted meanwhile.
+                key = (str(directory), os.fstat(descriptor).st_ino)
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
+            if directory == root or key in self._known:
+                break
+            new.append(key)
+            directory = directory.parent
+        if len(self._known) > 100_000:
+            self._known.clear()
+        self._known.update(new)
+
+
+def stale_parts(devices: Iterable[Device], *, alone: bool) -> list[tuple[Device, Path]]:
+    """List temporary files that nobody writes any more.
+
+    `alone`: the caller holds the devices and has started no workers, so all are stale; otherwise those of processes
+    that still run are left out.
+    """
+    found = []
+    for device in devices:
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted((device.root / STAGING).glob(f"*{SUFFIX}")):
+                if alone or not _is_running(path.name.partition("-")[0]):
+                    found.append((device, path))
+    return found
+
+
+def _is_running(process: str) -> bool:
+    if not (process.isascii() and process.isdigit() and len(process) < 10):
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _make_directory(directory: Path) -> None:
+    """Make a directory and those above it, unless a delete takes one away meanwhile: then the caller tries again."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if directory.exists():
+            # Not to be taken for a taken file name, which is answered with the next one.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
+    except FileNotFoundError:
+        pass
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Network file systems that have no such operation keep names themselves.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise

@@ -1,0 +1,257 @@
+"""The archive's files: taking objects in, finding them, letting them go."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.cleaning import numbered
+from storage.device import MB, Device, DeviceLocks, DeviceSpace, configured_devices, lock_devices, relative_names
+from storage.errors import DeviceError, DeviceFull, MissingFile, UnsafePath
+from storage.header import Header, TagPath
+from storage.naming import Naming, read_syntax
+from storage.part10 import read_object_file
+from storage.settings import StorageSettings
+from storage.spool import Spool
+from storage.staged import DurableDirectories, StagedFile, stale_parts
+
+# Different counters to try for one second's names, and copies of one object side by side, before giving up.
+_COUNTERS = 0x10000
+_COPIES = 100_000
+_MAG = re.compile(r"(MAG\d+)(?:\..*)?", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that has its final name: the device and the name below its root, as the index keeps them."""
+
+    device: str
+    file: str
+    path: Path
+
+
+class Storage:
+    """The MAG devices of dicom.ini. Threads share one; forked processes may use their copy of it side by side."""
+
+    def __init__(self, settings: StorageSettings, base: Path) -> None:
+        """Take relative directories below `base`; touches no disk.
+
+        Raises DeviceError for missing device keys and ValueError for a FileNameSyntax that cannot be used.
+        """
+        self.settings = settings
+        self._devices = configured_devices(settings, base)
+        self._template = read_syntax(settings.FileNameSyntax)
+        self._temporary = base / settings.TempDir if settings.TempDir else None
+        self._counter = itertools.count()
+        self._durable = DurableDirectories()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The MAG devices in the order in which they are filled."""
+        return self._devices.all
+
+    @property
+    def name_tags(self) -> frozenset[TagPath]:
+        """What `read_header` must be asked for so that `store` can make a name."""
+        return self._template.tags
+
+    @property
+    def temporary(self) -> Path:
+        """The directory for temporary files of others: TempDir, else printer_files on MAG0."""
+        return self._temporary or self.devices[0].staging
+
+    def device(self, name: str) -> Device:
+        """The MAG device of that name; raises UnknownDevice."""
+        return self._devices.named(name)
+
+    def check(self) -> None:
+        """Raise DeviceError, naming key and remedy, unless every MAG device can be written to."""
+        for device in self.devices:
+            device.check()
+
+    def lock(self) -> DeviceLocks:
+        """Claim the devices for this server until closed; raises DeviceBusy when another one has them."""
+        return lock_devices(self.devices)
+
+    def space(self) -> tuple[DeviceSpace, ...]:
+        """How full each device is; one whose directory is gone has 0 MB."""
+        spaces = []
+        for device in self.devices:
+            try:
+                spaces.append(device.space())
+            except OSError:
+                spaces.append(DeviceSpace(device.name, device.root, 0, 0))
+        return tuple(spaces)
+
+    def spool(self, sop_class: str, sop_instance: str, transfer_syntax: str) -> Spool:
+        """Begin to take in an object; whoever calls this ends with `Spool.discard`, after `store` too. Never raises."""
+        return Spool(
+            sop_class,
+            sop_instance,
+            transfer_syntax,
+            bare=self._template.is_bare(transfer_syntax),
+            limit=self.settings.MaxObjectSize * MB,
+            devices=self._devices,
+        )
+
+    def store(self, spool: Spool, header: Header, *, calling: str, called: str) -> StoredFile:
+        """Give a spooled object its file on the first device with room, under a name that no other file has.
+
+        With ``Durability = safe`` the file and its name survive a power cut when this returns. Raises DeviceFull,
+        TooLarge, NotDicom for impossible UIDs, or OSError; nothing is left of the object then.
+        """
+        try:
+            refused = self._devices.none_has_room()
+            for device in self._in_order(spool):
+                try:
+                    return self._place(spool, device, self._names(spool, header, calling, called))
+                except DeviceFull as error:
+                    refused = error
+            raise refused
+        finally:
+            spool.discard()
+
+    def locate(self, device: str, file: str) -> Path:
+        """Find the file of an index entry: on its device, on that one's mirror, then on any device or mirror.
+
+        A ``\\`` counts as separator where there is no file with that character in its name, for databases from
+        Windows. Raises UnsafePath or MissingFile.
+        """
+        names = relative_names(file)
+        for root in self._roots(device):
+            for name in names:
+                path = root / name
+                if path.is_file():
+                    return path
+        raise MissingFile(f"{device} {file}: there is no such file on any device")
+
+    def place(self, path: Path) -> tuple[str, str] | None:
+        """The device and the name below it of a file anywhere on a MAG device, as the index keeps them; else None."""
+        roots = sorted((device.root for device in self.devices), key=lambda root: len(root.parts), reverse=True)
+        if ".." not in path.parts:
+            for root in roots:
+                if path != root and path.is_relative_to(root):
+                    return self._name_at(root), path.relative_to(root).as_posix()
+        real = Path(os.path.realpath(path))
+        for root in roots:
+            real_root = Path(os.path.realpath(root))
+            if real != real_root and real.is_relative_to(real_root):
+                return self._name_at(root), real.relative_to(real_root).as_posix()
+        return None
+
+    def remove(self, device: str, file: str) -> None:
+        """Delete a file, its mirror copy, and directories above them that are empty then; gone already is no error.
+
+        Raises UnsafePath when the file lies outside of the device, UnknownDevice, or OSError.
+        """
+        match = _MAG.fullmatch(device)
+        for root in self.device(match[1] if match else device).roots:
+            for name in relative_names(file):
+                path = root / name
+                if os.path.lexists(path):
+                    _remove_below(root, path)
+                    break
+
+    def leftovers(self, *, alone: bool) -> list[Path]:
+        """List temporary files of processes that ended; with `alone`, of any: nobody else uses the devices.
+
+        What has its final name already is removed on the way.
+        """
+        found = []
+        for _, path in stale_parts(self.devices, alone=alone):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_nlink > 1:
+                    path.unlink()
+                else:
+                    found.append(path)
+        return found
+
+    def adopt(self, leftover: Path) -> Spool:
+        """Take over a temporary file that `leftovers` lists; the caller checks that it is complete, then stores it.
+
+        Raises NotDicom or OSError, and the file stays.
+        """
+        file = read_object_file(leftover)
+        device = next((device for device in self.devices if leftover.parent == device.staging), None)
+        if device is None:
+            raise DeviceError(f"{leftover} is no temporary file of a device")
+        return Spool.adopt(file, StagedFile.adopt(device, leftover), self._devices)
+
+    def _name_at(self, root: Path) -> str:
+        return next(device.name for device in self.devices if device.root == root)
+
+    def _in_order(self, spool: Spool) -> Iterator[Device]:
+        """Devices to try: the one that holds the spooled bytes, which had room for them, then the others."""
+        first = spool.device
+        if first is not None:
+            yield first
+        yield from (device for device in self._devices.with_room() if device != first)
+
+    def _names(self, spool: Spool, header: Header, calling: str, called: str) -> Iterator[str]:
+        """Names to try, best first."""
+        limit = self.settings.MaxFileNameLength
+        name = ""
+        for _ in range(_COUNTERS if self._template.counted else 1):
+            naming = Naming(calling, called, spool.transfer_syntax, int(time.time()), next(self._counter), limit)
+            name = self._template.name(header, naming)
+            yield name
+        yield from (numbered(name, number, limit) for number in range(1, _COPIES))
+
+    def _place(self, spool: Spool, device: Device, names: Iterator[str]) -> StoredFile:
+        first = next(names)
+        safe = self.settings.Durability == "safe"
+        staged = spool.stage(device, bare=first.lower().endswith(".v2"))
+        try:
+            staged.finish(safe=safe)
+            for name in itertools.chain((first,), names):
+                try:
+                    path = staged.publish(name)
+                except FileExistsError:
+                    continue
+                if safe:
+                    self._settle(device, path)
+                return StoredFile(device.name, name, path)
+        finally:
+            if not spool.owns(staged):
+                staged.discard()
+        raise DeviceError(f"{device.name}: no name like {first} is free")
+
+    def _settle(self, device: Device, path: Path) -> None:
+        try:
+            with device.reporting_full():
+                self._durable.settle(path.parent, device.root)
+        except BaseException:
+            _remove_below(device.root, path)
+            raise
+
+    def _roots(self, device: str) -> Iterator[Path]:
+        """Where a file of a device may be, likeliest first (spec: its device, its mirror, all devices, all mirrors)."""
+        match = _MAG.fullmatch(device)
+        named = [known for known in self.devices if match and known.name == match[1].upper()]
+        roots = [root for known in named for root in known.roots]
+        roots += [known.root for known in self.devices]
+        roots += [known.mirror for known in self.devices if known.mirror is not None]
+        return iter(dict.fromkeys(roots))
+
+
+def _remove_below(root: Path, path: Path) -> None:
+    """Unlink a file below `root`, and what is empty then between them; a link out of `root` is not followed."""
+    real_root = os.path.realpath(root)
+    if not Path(os.path.realpath(path.parent)).is_relative_to(real_root):
+        raise UnsafePath(f"{path.name} lies outside of its device")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    for directory in path.parents:
+        if directory == root or not directory.is_relative_to(root):
+            return
+        try:
+            directory.rmdir()
+        except OSError:
+            # Not empty, gone already, or a link: then nothing above it is empty either.
+            return

@@ -1,0 +1,121 @@
+"""Element values as text: character sets (PS3.5 6.1, PS3.3 C.12.1.1.2), numbers, and plain strings."""
+
+import re
+from functools import lru_cache
+from struct import iter_unpack, pack, unpack
+
+from pydicom.charset import (
+    CODES_TO_ENCODINGS,
+    STAND_ALONE_ENCODINGS,
+    default_encoding,
+    python_encoding,
+)
+
+_ESCAPE = b"\x1b"
+_FRAGMENT = re.compile(b"^[^\x1b]+|\x1b[^\x1b]*")
+# What ends the effect of an escape sequence of a single-byte set (PS3.5 6.1.2.5.3); a backslash parts values.
+_RESETS_IN_NAMES = re.compile(rb"[\^=\\]")
+_RESETS_IN_TEXT = re.compile(rb"[\r\n\t\f\\]")
+
+# Python's codecs of these read the escape sequence themselves.
+_KEEP_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2"})
+
+_NAME_VRS = frozenset({"PN"})
+_CHARSET_VRS = frozenset({"PN", "LO", "LT", "SH", "ST", "UC", "UT", "UN"})
+_BINARY_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ"})
+# Format and size of one number, and the digits that floats may need.
+_NUMBERS = {
+    "US": ("H", 2),
+    "SS": ("h", 2),
+    "UL": ("L", 4),
+    "SL": ("l", 4),
+    "UV": ("Q", 8),
+    "SV": ("q", 8),
+    "FL": ("f", 4),
+    "FD": ("d", 8),
+    "AT": ("HH", 4),
+}
+_DIGITS = {"FL": (6, 9), "FD": (15, 17)}
+
+
+def value_text(vr: str, value: bytes, charset: bytes, little_endian: bool) -> str:
+    """Write an element value as text: several values joined by backslashes, without trailing blanks and NULs.
+
+    Strings stay as they were written (DS, IS, PN with ``^`` and ``=``); binary numbers become decimal ones, AT eight
+    hexadecimal digits. Bytes that carry no text (OB, OW, ... SQ) give "". Nothing is refused: an unknown character
+    set reads as Latin-1, an undecodable byte as U+FFFD, and text ends at its first NUL, as ConQuest's does.
+    """
+    if vr in _NUMBERS:
+        return _numbers(vr, value, "<" if little_endian else ">")
+    if vr in _BINARY_VRS:
+        return ""
+    value = value.rstrip(b" \0").partition(b"\0")[0]
+    if vr not in _CHARSET_VRS or (value.isascii() and _ESCAPE not in value):
+        return value.decode("latin-1").rstrip(" ")
+    return _decode(value, _encodings(charset), _RESETS_IN_NAMES if vr in _NAME_VRS else _RESETS_IN_TEXT).rstrip(" ")
+
+
+def _numbers(vr: str, value: bytes, order: str) -> str:
+    form, size = _NUMBERS[vr]
+    whole = value[: len(value) - len(value) % size]
+    numbers = iter_unpack(order + form, whole)
+    if vr == "AT":
+        return "\\".join(f"{group:04X}{element:04X}" for group, element in numbers)
+    if vr in _DIGITS:
+        return "\\".join(_shortest(vr, number) for (number,) in numbers)
+    return "\\".join(str(number) for (number,) in numbers)
+
+
+def _shortest(vr: str, number: float) -> str:
+    """Write a float with as few digits as read back to the same number of that size."""
+    form, _ = _NUMBERS[vr]
+    least, most = _DIGITS[vr]
+    for digits in range(least, most):
+        text = f"{number:.{digits}g}"
+        if unpack(form, pack(form, float(text)))[0] == number:
+            return text
+    return f"{number:.{most}g}"
+
+
+@lru_cache(maxsize=64)
+def _encodings(charset: bytes) -> tuple[str, ...]:
+    """The Python codecs of a (0008,0005) value, the first being the one that text begins in."""
+    terms = [term.strip(" \0") for term in charset.decode("latin-1").split("\\")]
+    codecs = [_codec(term) for term in terms]
+    if terms[0] in STAND_ALONE_ENCODINGS:
+        return (codecs[0],)
+    return (
+        codecs[0],
+        *(codec for term, codec in zip(terms[1:], codecs[1:], strict=True) if term not in STAND_ALONE_ENCODINGS),
+    )
+
+
+def _codec(term: str) -> str:
+    found = python_encoding.get(term)
+    if found is None:
+        # Common misspellings: ISO-IR 100, ISO IR 100, iso_ir 192, ISO 2022-IR-87.
+        words = re.sub(r"[^A-Z0-9]+", " ", term.upper()).strip()
+        found = python_encoding.get(words) or python_encoding.get(words.replace("ISO IR", "ISO_IR"))
+    return found or "latin-1"
+
+
+def _decode(value: bytes, encodings: tuple[str, ...], resets: re.Pattern[bytes]) -> str:
+    if _ESCAPE not in value:
+        return value.decode(encodings[0], "replace")
+    return "".join(_fragment(piece, encodings, resets) for piece in _FRAGMENT.findall(value))
+
+
+def _fragment(piece: bytes, encodings: tuple[str, ...], resets: re.Pattern[bytes]) -> str:
+    """Decode a piece of text that begins with an escape sequence, or the one before the first."""
+    if not piece.startswith(_ESCAPE):
+        return piece.decode(encodings[0], "replace")
+    length = 4 if piece.startswith((b"\x1b$(", b"\x1b$)")) else 3
+    codec = CODES_TO_ENCODINGS.get(piece[:length])
+    if codec is None or (codec not in encodings and codec != default_encoding):
+        return piece.decode(encodings[0], "replace")
+    if codec in _KEEP_ESCAPES:
+        return piece.decode(codec, "replace")
+    piece = piece[length:]
+    reset = resets.search(piece)
+    until = reset.start() if reset else len(piece)
+    return piece[:until].decode(codec, "replace") + piece[until:].decode(encodings[0], "replace")
