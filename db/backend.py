@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, bindparam, exc
@@ -29,6 +30,7 @@ class Backend(ABC):
     """
 
     database_type: str
+    file: Path | None = None
     atomic_groups: bool
     place: str
     driver_error: type[Exception]
@@ -57,8 +59,8 @@ class Backend(ABC):
         """Tell whether the same transaction may succeed when it is run again from its start."""
 
     @abstractmethod
-    def before_close(self) -> None:
-        """Bring the database to rest when nobody uses it any more."""
+    def after_writing(self) -> None:
+        """Bring the database to rest when this process, which has written, does not use it any more."""
 
     @abstractmethod
     def check(self) -> None:
@@ -159,6 +161,19 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text; PostgreSQL puts values into the others."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def behind(prefix: str) -> str:
+    """Return the least text behind all that begin with an ASCII text."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def decoded(raw: bytes) -> str:
+    """Read what is stored: UTF-8, or else Latin-1, in which ConQuest writes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _unknown(error: exc.SQLAlchemyError) -> DatabaseError:

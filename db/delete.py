@@ -1,6 +1,6 @@
 """Removing objects from the index, and what became empty by it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import ClauseElement, Select, bindparam, delete, exists, func, literal_column, select, update
@@ -31,7 +31,7 @@ class Remover:
             delete(images.sql).where(
                 images.key == _parameter("sop"),
                 func.coalesce(images.own("DeviceName"), nothing) == _parameter("device"),
-                func.coalesce(images.own("ObjectFile"), nothing) == _parameter("file"),
+                database.backend.key_parameter(func.coalesce(images.own("ObjectFile"), nothing)),
             )
         )
         self._image_left = self._any(select(images.key).where(images.link == _parameter("uid")))
@@ -50,20 +50,25 @@ class Remover:
         """Return what has one row when these have any."""
         return self._prepared(select(literal_column("1")).where(exists(rows)))
 
-    def remove(self, session: Session, objects: Iterable[StoredObject], *, worklist: bool) -> list[Location]:
+    def remove(
+        self,
+        session: Session,
+        objects: Iterable[StoredObject],
+        *,
+        worklist: bool,
+        only: Callable[[StoredObject], bool] | None,
+    ) -> list[Location]:
         """Remove these objects, then series, studies and patients without any; return the files that were theirs.
 
-        An object whose row names another file by now stays: it was stored again meanwhile. With
-        `worklist` the worklist rows of a removed patient go too.
+        An object whose row names another file by now stays: it was stored again meanwhile. So does one for which
+        `only` is false. With `worklist` the worklist rows of a removed patient go too.
         """
         files: list[Location] = []
         series: dict[str, str] = {}
         for each in objects:
-            values = {
-                "sop": each.sop_instance,
-                "device": self._backend.stored(each.device),
-                "file": self._backend.stored(each.file),
-            }
+            if only is not None and not only(each):
+                continue
+            values = {"sop": each.sop_instance, "device": each.device, **self._backend.key_values(each.file)}
             if session.change(self._image, values):
                 files.append(Location(each.device, each.file))
                 series[each.series_uid] = each.study_uid

@@ -106,6 +106,7 @@ class Database:
         self._single = backend.without_transactions(self._readers)
         self._writers = backend.writer()
         self._turn = threading.Lock()
+        self._has_written = False
         self.dialect = self._readers.dialect
 
     def written(self, name: str) -> str:
@@ -150,6 +151,7 @@ class Database:
 
     def _transaction(self, work: Callable[[Session], _T]) -> _T:
         connection = self._writers.raw_connection()
+        self._has_written = True
         try:
             cursor = connection.cursor()
             try:
@@ -169,4 +171,6 @@ class Database:
         """Close all connections and leave the database as a single file at rest; the next use opens it again."""
         self._readers.dispose()
         self._writers.dispose()
-        self.backend.before_close()
+        if self._has_written:
+            self.backend.after_writing()
+            self._has_written = False

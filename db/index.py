@@ -58,6 +58,11 @@ class Index:
         self._parts: _Opened | None = None
 
     @property
+    def file(self) -> Path | None:
+        """The file that holds the index, beside which SQLite makes others of that name and more; None for a server."""
+        return self._database.backend.file
+
+    @property
     def database_type(self) -> str:
         """The text behind "Database type:" in the status."""
         return self._database.backend.database_type
@@ -181,14 +186,21 @@ class Index:
         statement = self._open().planner.objects(query)
         return (StoredObject(*(value or "" for value in row)) for row in self._database.stream(statement))
 
-    def delete(self, objects: Iterable[StoredObject], *, worklist: bool = False) -> list[Location]:
+    def delete(
+        self,
+        objects: Iterable[StoredObject],
+        *,
+        worklist: bool = False,
+        only: Callable[[StoredObject], bool] | None = None,
+    ) -> list[Location]:
         """Remove objects, and the series, studies and patients that are empty then; return their files.
 
         The files are the caller's to remove. An object that is gone, or was stored elsewhere since it was selected, is
-        passed over. With `worklist` the worklist rows of removed patients go too.
+        passed over. With `worklist` the worklist rows of removed patients go too. `only` is asked for each object
+        while nobody else can enter one, and maybe more than once.
         """
         remover, chosen = self._open().remover, list(objects)
-        return self._database.write(lambda session: remover.remove(session, chosen, worklist=worklist))
+        return self._database.write(lambda session: remover.remove(session, chosen, worklist=worklist, only=only))
 
     # UID changes
 

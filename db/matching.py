@@ -52,7 +52,7 @@ def _any_of(backend: Backend, table: LiveTable, definition: Column, values: list
     exact: list[str] = []
     others: list[Condition] = []
     for value in dict.fromkeys(values):
-        if len(value) > wildcard.LONGEST_KEY:
+        if len(wildcard.squeeze(value)) > wildcard.LONGEST_KEY:
             continue
         condition = _special(backend, table, definition, value)
         if condition is None:

@@ -23,7 +23,17 @@ from sqlalchemy.engine import URL
 from sqlalchemy.sql import quoted_name
 from sqlalchemy.sql.sqltypes import NULLTYPE
 
-from db.backend import LOCK_TIMEOUT_S, QUERY_TIMEOUT_S, Backend, Column, Condition, bound, first_line
+from db.backend import (
+    LOCK_TIMEOUT_S,
+    QUERY_TIMEOUT_S,
+    Backend,
+    Column,
+    Condition,
+    behind,
+    bound,
+    decoded,
+    first_line,
+)
 from db.errors import DatabaseError, DatabaseFull, DatabaseLocked, QueryRefused
 from db.settings import DbSettings
 
@@ -93,7 +103,7 @@ class PostgresBackend(Backend):
     def _prepare(self, connection: "psycopg.Connection[Any]", _record: object) -> None:
         _read_any_encoding(connection)
         with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = {LOCK_TIMEOUT_S * 1000}".encode())
+            cursor.execute(f"SET lock_timeout = {round(LOCK_TIMEOUT_S * 1000)}".encode())
             if self._startup:
                 try:
                     cursor.execute(self._startup.encode())
@@ -110,15 +120,15 @@ class PostgresBackend(Backend):
     def check(self) -> None:
         """Nothing to look at before connecting: that fails by itself, and makes nothing."""
 
-    def before_close(self) -> None:
+    def after_writing(self) -> None:
         """PostgreSQL is at rest by itself."""
 
     def select_read_only(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        with contextlib.closing(self._psycopg.connect(**self._connection)) as connection:  # type: ignore[arg-type]
+        with self.our_errors(), contextlib.closing(self._psycopg.connect(**self._connection)) as connection:  # type: ignore[arg-type]
             _read_any_encoding(connection)
             connection.commit()
             connection.read_only = True
-            connection.execute(f"SET LOCAL statement_timeout = {QUERY_TIMEOUT_S * 1000}".encode())
+            connection.execute(f"SET LOCAL statement_timeout = {round(QUERY_TIMEOUT_S * 1000)}".encode())
             try:
                 # stream() uses the extended protocol, in which the server refuses a second statement.
                 with connection.cursor() as cursor:
@@ -184,8 +194,7 @@ class PostgresBackend(Backend):
         return self._folded(column) == bound(text.lower())
 
     def begins(self, column: Column, prefix: str) -> Condition:
-        after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-        return (self._folded(column) >= bound(prefix)) & (self._folded(column) < bound(after))
+        return (self._folded(column) >= bound(prefix)) & (self._folded(column) < bound(behind(prefix)))
 
     def holds(self, column: Column, text: str) -> Condition:
         value = literal_column("'='") if text == "=" else bound(text)  # as it stands in the partial index
@@ -239,11 +248,7 @@ def _read_any_encoding(connection: "psycopg.Connection[Any]") -> None:
 
     class AnyEncoding(Loader):
         def load(self, data: "bytes | bytearray | memoryview") -> str:
-            raw = bytes(data)
-            try:
-                return raw.decode()
-            except UnicodeDecodeError:
-                return raw.decode("latin-1")
+            return decoded(bytes(data))
 
     for kind in ("text", "varchar", "bpchar", "name", '"char"'):
         connection.adapters.register_loader(kind, AnyEncoding)

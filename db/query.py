@@ -18,6 +18,8 @@ from db.sorting import Order, parse_order
 from db.tables import LiveTables
 from db.wildcard import has_wildcard
 
+_MOST_ROWS = 2**62  # numbers beyond are no numbers to a database
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -63,6 +65,8 @@ class Planner:
         level = query.level
         if level not in LEVELS:
             raise QueryRefused(f"{level!r} is no query level")
+        if query.offset < 0 or (query.limit or 0) < 0:
+            raise QueryRefused("limit and offset count from 0")
         used = {level}
         chosen = dict(self._chosen(level, query.wanted, used))
         conditions = self._conditions(query, used)
@@ -79,9 +83,9 @@ class Planner:
         for column, descending in orders:
             statement = statement.order_by(column.desc().nulls_last() if descending else column.asc().nulls_first())
         if query.limit is not None:
-            statement = statement.limit(query.limit)
+            statement = statement.limit(min(query.limit, _MOST_ROWS))
         if query.offset:
-            statement = statement.offset(query.offset)
+            statement = statement.offset(min(query.offset, _MOST_ROWS))
         return Plan(statement, tuple(chosen))
 
     def count(self, query: Query) -> Select[Any]:

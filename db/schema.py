@@ -35,7 +35,7 @@ OLD_SERIES_UID = (0x00211071,)
 _NEEDED = frozenset({MODALITY, OLD_STUDY_UID, OLD_SERIES_UID, PATIENT_NAME})
 _KEYS = {"PATIENT": PATIENT_ID, "STUDY": STUDY_UID, "SERIES": SERIES_UID, "IMAGE": SOP_INSTANCE}
 _LINKS = {"STUDY": PATIENT_ID, "SERIES": STUDY_UID, "IMAGE": SERIES_UID}
-# Columns of the server itself, in every table and in the image table (spec of ConQuest's real tables).
+# Columns that ConQuest adds to every table, and to the image table.
 OWN_COLUMNS = ("AccessTime", "qTimeStamp", "qFlags", "qSpare")
 FILE_COLUMNS = ("ObjectFile", "DeviceName")
 _TYPE_VR = {"DT_DATE": "DA", "DT_TIME": "TM", "DT_UI": "UI", "DT_UINT16": "US", "DT_UINT32": "UL"}

@@ -32,7 +32,17 @@ from sqlalchemy.sql import quoted_name
 from sqlalchemy.sql.sqltypes import NULLTYPE
 from sqlalchemy.types import LargeBinary
 
-from db.backend import LOCK_TIMEOUT_S, QUERY_TIMEOUT_S, Backend, Column, Condition, bound, first_line
+from db.backend import (
+    LOCK_TIMEOUT_S,
+    QUERY_TIMEOUT_S,
+    Backend,
+    Column,
+    Condition,
+    behind,
+    bound,
+    decoded,
+    first_line,
+)
 from db.errors import DatabaseError, DatabaseFull, DatabaseLocked, DatabaseMissing, QueryRefused
 from db.mounts import network_file_system
 from db.settings import DbSettings
@@ -55,7 +65,7 @@ class SqliteBackend(Backend):
     bad_value = (sqlite3.DataError, sqlite3.InterfaceError, OverflowError)
 
     def __init__(self, settings: DbSettings, path: Path, durability: str) -> None:
-        self.path = path
+        self.path = self.file = path
         self.place = f"database {path}"
         self._latin1 = not settings.UTF8ToDB
         self._startup = [
@@ -92,11 +102,10 @@ class SqliteBackend(Backend):
                 f"{self.place} does not exist yet; the server makes it when it starts, as does dgate -i"
             )
 
-    def before_close(self) -> None:
-        if self.path.is_file():
-            # What cannot be folded in now stays in the log, which is read when the file is opened next.
-            with contextlib.suppress(sqlite3.Error), contextlib.closing(self._open("rw")) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def after_writing(self) -> None:
+        # What cannot be folded in now stays in the log, which is read when the file is opened next.
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._open("rw")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open_for_writing(self) -> sqlite3.Connection:
         self._refuse_network()
@@ -131,7 +140,7 @@ class SqliteBackend(Backend):
             isolation_level=None,
             check_same_thread=False,
         )
-        connection.text_factory = _text
+        connection.text_factory = decoded
         connection.create_function("dgate_regex", 2, _regex, deterministic=True)
         connection.create_function("dgate_name_regex", 2, _name_regex, deterministic=True)
         return connection
@@ -145,7 +154,7 @@ class SqliteBackend(Backend):
             )
 
     def select_read_only(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        with contextlib.closing(self._open("ro")) as connection:
+        with self.our_errors(), contextlib.closing(self._open("ro")) as connection:
             connection.execute("PRAGMA query_only = ON")
             deadline = time.monotonic() + QUERY_TIMEOUT_S
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
@@ -168,13 +177,11 @@ class SqliteBackend(Backend):
             return DatabaseLocked(f"{self.place} has been locked by another program for {LOCK_TIMEOUT_S} s")
         if code == sqlite3.SQLITE_FULL:
             return DatabaseFull(f"{self.place}: the disk is full")
+        if code == sqlite3.SQLITE_CANTOPEN and not self.path.exists():
+            return DatabaseMissing(f"{self.place} does not exist; start the server or run dgate -i")
         causes = {
             sqlite3.SQLITE_READONLY: "is read-only for this user; change its owner or rights, and its directory's",
-            sqlite3.SQLITE_CANTOPEN: (
-                "cannot be opened; check its directory's rights"
-                if self.path.exists()
-                else "does not exist; start the server or run dgate -i"
-            ),
+            sqlite3.SQLITE_CANTOPEN: "cannot be opened; check its directory's rights",
             sqlite3.SQLITE_CORRUPT: "is damaged; restore it, or make it anew with dgate -r",
             sqlite3.SQLITE_NOTADB: "is no SQLite database; check SQLServer in dicom.ini",
             sqlite3.SQLITE_PERM: "may not be opened by this user; change its owner or rights",
@@ -242,17 +249,24 @@ class SqliteBackend(Backend):
 
     def begins(self, column: Column, prefix: str) -> Condition:
         folded = collate(column, "NOCASE")
-        return (folded >= bound(prefix)) & (folded < bound(_after(prefix)))
+        return (folded >= bound(prefix)) & (folded < bound(behind(prefix)))
 
     def holds(self, column: Column, text: str) -> Condition:
         return func.instr(column, bound(text)) > literal_column("0")
 
     def regex(self, column: Column, pattern: str) -> Condition:
-        # As bytes: a function that is handed text fails on ConQuest's Latin-1.
-        return func.dgate_regex(bound(pattern), sql_cast(column, LargeBinary)) == literal_column("1")
+        return self._found("dgate_regex", column, pattern)
 
     def name_regex(self, column: Column, pattern: str) -> Condition:
-        return func.dgate_name_regex(bound(pattern), sql_cast(column, LargeBinary)) == literal_column("1")
+        return self._found("dgate_name_regex", column, pattern)
+
+    def _found(self, function: str, column: Column, pattern: str) -> Condition:
+        # As bytes: a function that is handed text fails on ConQuest's Latin-1.
+        found: Condition = getattr(func, function)(bound(pattern), sql_cast(column, LargeBinary)) == literal_column("1")
+        if pattern.isascii():
+            return found
+        # What is not ASCII in a pattern must be in the value: SQLite itself sorts out most rows.
+        return column.op("GLOB", is_comparison=True)(literal_column("'*[^ -~]*'")) & found
 
     def number(self, column: Column) -> Column:
         return func.coalesce(sql_cast(func.trim(column), Integer), literal_column("0"))
@@ -278,25 +292,12 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
 
-def _after(prefix: str) -> str:
-    """Return the least text behind all that begin with an ASCII text."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
-
-
-def _text(raw: bytes) -> str:
-    """Read what is stored: UTF-8, or else Latin-1, in which ConQuest writes."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
 def _regex(pattern: str, value: bytes | None) -> bool | None:
-    return None if value is None else _compiled(pattern)(_text(value)) is not None
+    return None if value is None else _compiled(pattern)(decoded(value)) is not None
 
 
 def _name_regex(pattern: str, value: bytes | None) -> bool | None:
-    return None if value is None else _compiled(pattern)(name_form(_text(value))) is not None
+    return None if value is None else _compiled(pattern)(name_form(decoded(value))) is not None
 
 
 @lru_cache(maxsize=256)

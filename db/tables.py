@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import TableClause, column, inspect
 from sqlalchemy import table as sql_table
@@ -142,7 +143,7 @@ def add_indices(database: Database, tables: LiveTables) -> list[str]:
         if tables[level].keyed:
             table = tables[level].definition
             try:
-                database.write(lambda session, table=table: _create_indices(session, _own_indices(database, table)))  # type: ignore[misc]
+                database.write(partial(_create_indices, indices=tuple(_own_indices(database, table))))
             except DatabaseError as error:
                 lines.append(f"***Searches in {table.name} may be slow, no index could be added: {error}")
     return lines

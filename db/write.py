@@ -77,7 +77,8 @@ class Writer:
         image = stored["IMAGE"]
         place = Location(new.device, new.file)
         before = None if image is None else Location(*(text or "" for text in image.place))
-        keep = image is not None and not new.replace
+        # A row that names the new file already is that of a regeneration, which was quicker.
+        keep = image is not None and not new.replace and before != place
         if not keep:
             self._enter(batch, repaired, stored, new)
         return Added(

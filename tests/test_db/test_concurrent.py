@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from db import engine, sqlite
+from db.engine import Session
 from db.errors import DatabaseLocked
 from db.index import Index
 from db.objects import NewObject
 from db.query import Query
 from db.schema import load_schema
 from db.settings import DbSettings
+from tests.conftest import PostgresServer
 from tests.test_db.headers import header, keys, path_of
 
 
@@ -138,6 +140,28 @@ def test_a_database_that_stays_locked_is_said_to_be(tmp_path: Path, monkeypatch:
     other.close()
     assert index.add(header(), "MAG0", "1.dcm").stored
     index.close()
+
+
+def test_a_postgresql_writer_that_another_process_keeps_out_says_so(
+    postgresql: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.postgresql.LOCK_TIMEOUT_S", 0.3)
+    name = postgresql.create_database()
+    place = DbSettings(PostGres=True, SQLServer=name, SQLHost=str(postgresql.socket), Username="dgate")
+    index, other = (Index(place, load_schema(None, place), tmp_path) for _ in range(2))
+    index.ensure_tables()
+    with ThreadPoolExecutor(1) as threads:
+
+        def hold(session: Session) -> None:
+            with pytest.raises(DatabaseLocked, match="has been locked by another program"):
+                threads.submit(index.add, header(), "MAG0", "1.dcm").result()
+            assert threads.submit(index.count, Query("IMAGE", {})).result() == 0  # reading goes on
+
+        other._database.write(hold)
+        assert index.add(header(), "MAG0", "1.dcm").stored
+    index.close()
+    other.close()
+    postgresql.drop_database(name)
 
 
 def test_a_writer_that_waits_too_long_for_its_turn_gives_up(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

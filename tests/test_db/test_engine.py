@@ -1,6 +1,5 @@
 """Opening databases: which one dicom.ini names, how it is set up, and one clear line when it cannot be used."""
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -88,7 +87,7 @@ def test_a_missing_driver_is_said_with_how_to_get_it(tmp_path: Path) -> None:
         "try: choose_backend(DbSettings(PostGres=True, SQLServer='x'), Path(), 'safe')\n"
         "except DatabaseError as error: print(error)\n"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=os.getcwd())
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert "needs psycopg" in said.stdout
     assert "pip install 'dgate[postgresql]'" in said.stdout
 
@@ -122,7 +121,7 @@ def test_sqlite_keeps_commits_through_a_crash_unless_fast_and_told_otherwise(tmp
 
 def test_a_startup_statement_that_fails_is_named(tmp_path: Path) -> None:
     index = opened(tmp_path, SqLite=True, SQLServer="i.db3", SQLiteStartup="PRAGMA cache_size = 1; NONSENSE")
-    with pytest.raises(DatabaseError, match="SQLiteStartup in dicom.ini: NONSENSE: near"):
+    with pytest.raises(DatabaseError, match=r"SQLiteStartup in dicom\.ini: NONSENSE: near"):
         index.ensure_tables()
     index.close()
 
@@ -171,6 +170,18 @@ def test_a_file_that_is_missing_when_it_is_asked_is_not_made(tmp_path: Path) -> 
         index.locate("1.1")
     index.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_leaves_the_log_of_others_alone(tmp_path: Path) -> None:
+    working = opened(tmp_path, SqLite=True, SQLServer="i.db3")
+    working.ensure_tables()
+    working.add(header(), "MAG0", "1.dcm")
+    log, file = ((tmp_path / name).read_bytes() for name in ("i.db3-wal", "i.db3"))
+    looking = opened(tmp_path, SqLite=True, SQLServer="i.db3")
+    assert "DICOMImages: 1 rows" in looking.check()
+    looking.close()
+    assert [(tmp_path / name).read_bytes() for name in ("i.db3-wal", "i.db3")] == [log, file]
+    working.close()
 
 
 def test_a_file_that_is_no_database_or_a_damaged_one_is_said_to_be(tmp_path: Path) -> None:
@@ -282,7 +293,8 @@ def test_sqlhost_is_a_host_a_host_with_port_or_a_directory(host: str, expected: 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     index = opened(tmp_path, PostGres=True, SQLServer="index", SQLHost=str(tmp_path), Password="hush")
-    for attempt in (index.ensure_tables, index.check, lambda: index.locate("1.1")):
+    by_hand = index._database.backend.select_read_only("SELECT 1")
+    for attempt in (index.ensure_tables, index.check, lambda: index.locate("1.1"), lambda: list(by_hand)):
         with pytest.raises(DatabaseError, match=f"database index on {tmp_path} cannot be reached: ") as said:
             attempt()
         assert "\n" not in str(said.value)
@@ -292,7 +304,7 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
 
 def test_a_database_that_does_not_exist_is_one_line(postgresql: Any, tmp_path: Path) -> None:
     index = opened(tmp_path, PostGres=True, SQLServer="nothing_here", SQLHost=str(postgresql.socket), Username="dgate")
-    with pytest.raises(DatabaseError, match='cannot be reached: .*database "nothing_here" does not exist'):
+    with pytest.raises(DatabaseError, match=r'cannot be reached: .*database "nothing_here" does not exist'):
         index.ensure_tables()
     index.close()
 
@@ -321,7 +333,7 @@ def test_the_startup_statement_runs_on_every_connection(on_server: Callable[...,
     with index._database.reading() as connection:
         assert connection.exec_driver_sql("SHOW work_mem").scalar() == "7MB"
     wrong, _ = on_server(PostGreSQLStartup="NONSENSE")
-    with pytest.raises(DatabaseError, match="PostGreSQLStartup in dicom.ini: syntax error"):
+    with pytest.raises(DatabaseError, match=r"PostGreSQLStartup in dicom\.ini: syntax error"):
         wrong.ensure_tables()
 
 

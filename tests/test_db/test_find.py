@@ -115,6 +115,13 @@ def test_counts_and_contents_are_computed(archive: Index) -> None:
     assert sorted(classes.split("\\")) == [CT, MR]
 
 
+def test_device_and_file_come_with_images_when_asked_for(archive: Index) -> None:
+    wanted = [(0x99990800,), (0x99990801,)]
+    (row,) = archive.find(Query("IMAGE", keys(SOPInstanceUID="1.1.2.1"), wanted))
+    assert row == {(0x99990800,): "12.dcm", (0x99990801,): "MAG0"}
+    assert list(archive.find(Query("SERIES", keys(SeriesInstanceUID="1.1.2"), wanted))) == [{}]
+
+
 def test_counts_stay_away_unless_dicom_ini_asks_for_them(open_index: Callable[..., Index]) -> None:
     index = open_index()
     index.add(header(), "MAG0", "1.dcm")
@@ -197,6 +204,15 @@ def test_numbers_sort_as_numbers(archive: Index) -> None:
 def test_a_sort_order_that_is_no_column_is_refused(archive: Index, sort: str) -> None:
     with pytest.raises(QueryRefused, match="no column to sort"):
         archive.find(Query("STUDY", {}, (), sort))
+
+
+def test_limits_may_be_beyond_all_rows_but_not_below_none(archive: Index) -> None:
+    uid = [path_of("StudyInstanceUID")]
+    assert len(list(archive.find(Query("STUDY", {}, uid, limit=10**30)))) == 3
+    assert list(archive.find(Query("STUDY", {}, uid, limit=1, offset=10**30))) == []
+    for wrong in (Query("STUDY", {}, uid, limit=-1), Query("STUDY", {}, uid, offset=-1)):
+        with pytest.raises(QueryRefused, match="count from 0"):
+            archive.find(wrong)
 
 
 def test_a_level_that_does_not_exist_is_refused(archive: Index) -> None:

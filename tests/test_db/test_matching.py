@@ -1,14 +1,16 @@
 """Single keys against stored values: PS3.4 C.2.2.2 and ConQuest's leniency, the same on both databases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db.index import Index
+from db.layout import DEFAULT_LAYOUT
 from db.objects import Added, NewObject
 from db.query import Query
 from db.wildcard import variants
@@ -315,3 +317,45 @@ def test_a_key_of_many_stars_costs_no_more_than_a_plain_one(shared_index: Index)
 def test_a_key_longer_than_any_column_matches_nothing(shared_index: Index) -> None:
     store_values(shared_index, "StudyDescription", ["x"], "LONG")
     assert matches(shared_index, "StudyDescription", "x" * 100_000 + "*", "LONG") == []
+
+
+MOMENTS = ["20200101", "20200101120000", "20200101120000.5+0100", "202001011300", "20210101-0500", "", None]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("20200101", ["20200101", "20200101120000", "20200101120000.5+0100", "202001011300"]),
+        ("2020010112", ["20200101120000", "20200101120000.5+0100"]),
+        ("20200101120000-20200101130000", ["20200101120000", "20200101120000.5+0100", "202001011300"]),
+        ("20200101120000+0100-", ["20200101120000", "20200101120000.5+0100", "202001011300", "20210101-0500"]),
+        ("-2020", ["20200101", "20200101120000", "20200101120000.5+0100", "202001011300"]),
+        ("2021-", ["20210101-0500"]),
+        ("2020-2021", ["20200101", "20200101120000", "20200101120000.5+0100", "202001011300", "20210101-0500"]),
+        ("20210101-0500", ["20210101-0500"]),
+        ("20200101*", ["20200101", "20200101120000", "20200101120000.5+0100", "202001011300"]),
+        ("nonsense", []),
+    ],
+)
+def test_date_times_match_in_all_their_precisions(
+    open_index: Callable[..., Index], tmp_path: Path, key: str, expected: list[str]
+) -> None:
+    column = '{ 0x0008, 0x002a, "AcqDateTime", 26, SQL_C_CHAR, DT_STR }\n    { 0x0010, 0x0020, "ImagePat"'
+    (tmp_path / "dicom.sql").write_text(DEFAULT_LAYOUT.replace('{ 0x0010, 0x0020, "ImagePat"', column))
+    index = open_index(tmp_path / "dicom.sql")
+    store_values(index, "AcquisitionDateTime", MOMENTS, "DT")
+    assert matches(index, "AcquisitionDateTime", key, "DT") == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("head", ["HEAD", "Head"]), ("SCHÄDEL", ["Schädel"]), ("h*", ["HEAD", "Head"]), ("50%", ["50%"])],
+)
+def test_columns_of_type_istr_compare_without_case(
+    open_index: Callable[..., Index], tmp_path: Path, key: str, expected: list[str]
+) -> None:
+    plain, lenient = '"StudyDescription", 64, SQL_C_CHAR, DT_STR', '"StudyDescription", 64, SQL_C_CHAR, DT_ISTR'
+    (tmp_path / "dicom.sql").write_text(DEFAULT_LAYOUT.replace(plain, lenient))
+    index = open_index(tmp_path / "dicom.sql")
+    store_values(index, "StudyDescription", ["HEAD", "Head", "Schädel", "50%", "50x"], "ISTR")
+    assert matches(index, "StudyDescription", key, "ISTR") == sorted(expected)

@@ -180,7 +180,7 @@ def test_sqlite_allows_nothing_around_the_tables(shared_index: Index, sql: str) 
 def test_a_query_that_takes_too_long_is_stopped(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     index.add_many(
-        [NewObject(header(**{uid: f"1.{number}" for uid in uids}), "MAG0", f"{number}.dcm") for number in range(1000)]
+        [NewObject(header(**dict.fromkeys(uids, f"1.{number}")), "MAG0", f"{number}.dcm") for number in range(1000)]
     )
     monkeypatch.setattr("db.sqlite.QUERY_TIMEOUT_S", 1)
     monkeypatch.setattr("db.postgresql.QUERY_TIMEOUT_S", 1)

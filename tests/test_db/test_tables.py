@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import DatabaseError
+from db.errors import DatabaseError, LinkRefused
 from db.index import Index
 from db.layout import DEFAULT_LAYOUT
 from db.objects import Location
@@ -50,9 +50,11 @@ CREATE INDEX study_lnk ON DICOMStudies(PatientID);
 CREATE INDEX idx_patientid ON DICOMStudies(PatientSex);
 CREATE INDEX series_lnk ON DICOMSeries(StudyInsta);
 CREATE INDEX images_lnk ON DICOMImages(SeriesInst);
-INSERT INTO DICOMPatients VALUES ('P1', CAST(x'4DFC6C6C65725E4A6F7267' AS TEXT), '19700101', 'M', 1600000000, NULL, NULL, NULL);
-INSERT INTO DICOMStudies VALUES ('1.1', '20200101', '101500.000000', '7', CAST(x'53636865646C' AS TEXT), 'A1', NULL, NULL,
-    NULL, 'MR\\CT', CAST(x'4DFC6C6C65725E4A6F7267' AS TEXT), '19700101', 'M', 'P1', 1600000000, NULL, NULL, NULL);
+INSERT INTO DICOMPatients VALUES ('P1', CAST(x'4DFC6C6C65725E4A6F7267' AS TEXT), '19700101', 'M', 1600000000,
+    NULL, NULL, NULL);
+INSERT INTO DICOMStudies VALUES ('1.1', '20200101', '101500.000000', '7', CAST(x'53636865646C' AS TEXT), 'A1',
+    NULL, NULL, NULL, 'MR\\CT', CAST(x'4DFC6C6C65725E4A6F7267' AS TEXT), '19700101', 'M', 'P1', 1600000000,
+    NULL, NULL, NULL);
 INSERT INTO DICOMSeries (SeriesInst, SeriesNumb, Modality, SeriesPat, StudyInsta, AccessTime)
     VALUES ('1.1.1', '1', 'CT', 'P1', '1.1', 1600000000);
 INSERT INTO DICOMImages (SOPInstanc, SOPClassUI, ImageNumbe, ImagePat, SeriesInst, AccessTime, ObjectFile, DeviceName)
@@ -228,7 +230,7 @@ def test_duplicates_that_conquest_left_are_refused_and_not_dropped(tmp_path: Pat
     index = opened(tmp_path)
     index.ensure_tables()
     assert not [name for name in described(tmp_path / "conquest.db3") if name.startswith("dgate_")]
-    with pytest.raises(Exception, match="Duplicate found in DICOMStudies: StudyInsta = '1.1'"):
+    with pytest.raises(LinkRefused, match=r"Duplicate found in DICOMStudies: StudyInsta = '1\.1'"):
         index.add(header(SOPInstanceUID="1.1.1.2"), "MAG0", "2.dcm")
     assert len(list(index.find(Query("STUDY", {}, [path_of("StudyInstanceUID")])))) == 1
     assert len(list(index.raw_query("DICOMStudies", "*"))) == 2
