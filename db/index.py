@@ -12,6 +12,7 @@ from db.computed import COUNTS, IN_STUDY, PLACE
 from db.delete import Remover
 from db.engine import Database, choose_backend
 from db.errors import BadValue, Refused
+from db.group import GroupCommit
 from db.objects import Added, Location, NewObject, StoredObject
 from db.query import Planner, Query
 from db.raw import bounded, checked_select
@@ -54,6 +55,7 @@ class Index:
         self.schema = schema
         self._settings = settings
         self._database = Database(choose_backend(settings, base, durability))
+        self._group = GroupCommit(self.add_many)
         self._opening = threading.Lock()
         self._parts: _Opened | None = None
 
@@ -119,8 +121,11 @@ class Index:
     # Objects
 
     def add(self, values: Mapping[TagPath, str], device: str, file: str, *, replace: bool = True) -> Added:
-        """Enter one object; committed when this returns. Raises Refused: LinkRefused, MissingUid."""
-        result = self.add_many([NewObject(values, device, file, replace)])[0]
+        """Enter one object, with others that come at the same time; committed when this returns.
+
+        Raises Refused: LinkRefused, MissingUid.
+        """
+        result = self._group.add(NewObject(values, device, file, replace))
         if isinstance(result, Refused):
             raise result
         return result
