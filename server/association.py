@@ -67,7 +67,7 @@ class AcceptedAssociation(Association):
     max_command = _MAX_UPLOAD
 
     def __init__(self, ae: ApplicationEntity, server: Server) -> None:
-        super().__init__(ae, MODE_ACCEPTOR)
+        super().__init__(ae, MODE_ACCEPTOR, stock=server.settings.StockNetwork)
         self.server = server
         self.thread_number = 0
         self.done: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class AcceptedAssociation(Association):
 
     def _closed(self) -> None:
         """Wake the thread of a connection that closed without ever requesting an association; it would wait on."""
-        if self.requestor.primitive is None:
+        if self.upper is None and self.requestor.primitive is None:
             self.dul.to_user_queue.put(None)
 
     def _admit(self) -> None:

@@ -7,6 +7,7 @@ private elements of group 9999 into them (which pynetdicom drops), and data sets
 
 from __future__ import annotations
 
+import contextlib
 import io
 import queue
 import socket
@@ -15,11 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, cast
 
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association as PynetdicomAssociation
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
+
+from server.upper import UpperLayer
 
 AFFECTED_SOP_CLASS = 0x00000002
 REQUESTED_SOP_CLASS = 0x00000003
@@ -60,6 +64,9 @@ MAX_PDU = 131072
 MAX_IDENTIFIER = 16 << 20
 
 Buffer = bytes | bytearray | memoryview
+
+
+_VALUE_HEAD = struct.Struct(">IB")
 
 
 class PeerGone(Exception):
@@ -191,7 +198,24 @@ class DimseProvider(DIMSEServiceProvider):
             self._association.protocol_error(error)
             self.dul.event_queue.put("Evt19")
 
-    def _fragment(self, context_id: int, value: bytes) -> None:
+    def take_values(self, values: memoryview) -> None:
+        """Take the presentation data values of one P-DATA-TF PDU as they are in the receive buffer."""
+        try:
+            position = 0
+            while position < len(values):
+                if position + 6 > len(values):
+                    raise ProtocolError("a presentation data value ends inside its head")
+                length, context_id = _VALUE_HEAD.unpack_from(values, position)
+                end = position + 4 + length
+                if length < 2 or end > len(values):
+                    raise ProtocolError(f"a presentation data value of {length} bytes does not fit its PDU")
+                self._fragment(context_id, values[position + 5 : end])
+                position = end
+        except ProtocolError as error:
+            self._association.protocol_error(error)
+            self.dul.event_queue.put("Evt19")
+
+    def _fragment(self, context_id: int, value: Buffer) -> None:
         if not value:
             raise ProtocolError("an empty presentation data value")
         control, fragment = value[0], memoryview(value)[1:]
@@ -309,9 +333,79 @@ class Association(PynetdicomAssociation):
 
     max_command = 1 << 20
 
-    def __init__(self, ae: ApplicationEntity, mode: str) -> None:
+    def __init__(self, ae: ApplicationEntity, mode: str, *, stock: bool = False) -> None:
         super().__init__(ae, mode)
         self.dimse: DimseProvider = DimseProvider(self)
+        self.upper: UpperLayer | None = None
+        if not stock:
+            self.upper = UpperLayer(self)
+            self.dul = self.upper
+            self.network_timeout = ae.network_timeout
+
+    @property
+    def own_maximum_length(self) -> int:
+        """The maximum PDU length that we told the peer."""
+        own = self.acceptor if self.is_acceptor else self.requestor
+        return int(own.maximum_length or MAX_PDU)
+
+    def refused(self, what: str) -> None:
+        """Hear of a PDU that aborts the association."""
+        self.protocol_error(ProtocolError(what))
+
+    def kill(self) -> None:
+        """End the association's thread and its connection."""
+        if self.upper is None:
+            super().kill()
+            return
+        self._reactor_checkpoint.set()
+        self._kill = True
+        self.is_established = False
+        self._is_paused = True
+        self.upper.finish()
+
+    def abort(self, block: bool = True) -> None:
+        """Send an A-ABORT and end; only for the thread that owns the association (`hang_up` is for others)."""
+        if self.upper is None:
+            super().abort(block)
+            return
+        if self._sent_abort or self.is_released:
+            return
+        self._sent_abort = True
+        self.is_aborted = True
+        if self.upper.is_alive():
+            self.acse.send_abort(0x00)
+        evt.trigger(self, evt.EVT_ABORTED, {})
+        self.kill()
+
+    def hang_up(self) -> None:
+        """End the association from another thread: its own one finds the connection closed."""
+        connection = self.dul.socket.socket if self.dul.socket is not None else None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _run_reactor(self) -> None:
+        """Serve messages until release or abort, blocking on the socket in between; pynetdicom calls this."""
+        if self.upper is None:
+            super()._run_reactor()
+            return
+        while not self._kill:
+            context_id, message = self.dimse.get_msg(False)
+            if message is not None:
+                self._serve_request(message, cast(int, context_id))
+            elif self.acse.is_release_requested():
+                self.acse.send_release(is_response=True)
+                self.is_released = True
+                self.is_established = False
+                evt.trigger(self, evt.EVT_RELEASED, {})
+                self.kill()
+            elif self.acse.is_aborted() or not self.upper.is_alive():
+                self.is_aborted = True
+                self.is_established = False
+                evt.trigger(self, evt.EVT_ABORTED, {})
+                self.kill()
+            elif not self.upper.wait(self.network_timeout):
+                self.abort()
 
     @property
     def contexts_by_id(self) -> Mapping[int, PresentationContext]:
@@ -343,7 +437,7 @@ class Association(PynetdicomAssociation):
         """
         while True:
             try:
-                _, message = self.dimse.msg_queue.get(timeout=timeout_s)
+                _, message = self._next(timeout_s)
             except queue.Empty:
                 raise PeerGone(f"no response within {timeout_s:g} s") from None
             if message is None:
@@ -353,6 +447,21 @@ class Association(PynetdicomAssociation):
             if received.field & RESPONSE and received.command.number(RESPONDED_TO) == message_id:
                 return received
             self.unexpected(received)
+
+    def _next(self, timeout_s: float | None) -> tuple[Any, Any]:
+        if self.upper is None:
+            return self.dimse.msg_queue.get(timeout=timeout_s)
+        while self.dimse.msg_queue.empty():
+            if not self.upper.wait(timeout_s):
+                if self.upper.is_alive():
+                    raise queue.Empty
+                return None, None
+        return self.dimse.msg_queue.get_nowait()
+
+    def look(self) -> None:
+        """Take in what has arrived meanwhile, a C-CANCEL perhaps; nothing to do where another thread reads."""
+        if self.upper is not None:
+            self.upper.look()
 
     def unexpected(self, message: Message) -> None:
         """Deal with a message that arrives while a response is awaited; it is dropped unless a subclass serves it."""

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 from pydicom.uid import UID
 from pynetdicom import _config
@@ -101,7 +101,7 @@ class Listener:
         self._listener.shutdown()
         self._thread.join()
         for association in self._ae.active_associations:
-            association.abort()
+            cast(AcceptedAssociation, association).hang_up()
         end = time.monotonic() + _STOP_SECONDS
         for association in self._ae.active_associations:
             association.join(max(0.0, end - time.monotonic()))

@@ -6,6 +6,7 @@ line holding ``***`` is also trouble. The user log is the logger `dgate.user`. N
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
 import socket
@@ -116,6 +117,8 @@ class Logs:
 
     def _handler(self, target: str) -> logging.Handler:
         if target == "-":
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="replace")  # names of files may hold any bytes
             handler: logging.Handler = logging.StreamHandler(sys.stdout)
             handler.setFormatter(logging.Formatter("%(message)s"))
             return handler
@@ -143,6 +146,11 @@ class Logs:
                 logger.removeHandler(handler)
             handler.close()
         kept.clear()
+
+
+def printable(text: str, most: int = 400) -> str:
+    """Wire text as a line of a log may hold it: it must not look like another line."""
+    return "".join(c if c.isprintable() else "?" for c in text[:most])
 
 
 def console_host(setting: str) -> str:

@@ -20,3 +20,8 @@ def peer_named(server: Server, ae: str) -> Peer | None:
     if entry is None or not entry.port.isdigit() or not 0 < int(entry.port) < 65536:
         return None
     return Peer(ae.upper() if server.settings.SendUpperCaseAE else ae, entry.address, int(entry.port))
+
+
+def peer_or_self(server: Server, ae: str) -> Peer | None:
+    """The peer of an AE title of acrnema.map, or of our own, which need not stand there."""
+    return own_peer(server) if ae == server.ae_title else peer_named(server, ae)

@@ -77,6 +77,7 @@ class Request:
     @property
     def cancelled(self) -> bool:
         """Whether the peer has sent a C-CANCEL for this request."""
+        self.association.look()
         return self.message_id in self.association.dimse.cancelled
 
     def identifier(self) -> Dataset:

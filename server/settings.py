@@ -73,9 +73,7 @@ class ServerSettings:
     PadAEWithZeros: Annotated[bool, "1: outgoing AE titles are padded with NUL instead of blanks", {"later": True}] = (
         False
     )
-    StockNetwork: Annotated[
-        bool, "1: pynetdicom's own association classes instead of the faster ones", {"later": True}
-    ] = False
+    StockNetwork: Annotated[bool, "1: pynetdicom's own threads and polling instead of the faster upper layer"] = False
     Workers: Annotated[
         str,
         "Processes that serve associations: a number, or auto for one a core, at most 4",

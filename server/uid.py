@@ -1,4 +1,4 @@
-"""New UIDs, as ConQuest makes them: prefix, ``.6.``, time in seconds, counter."""
+"""New UIDs, as ConQuest makes them: prefix, ``.6.`` or ``.7.``, time in seconds, counter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import threading
 import time
 
 COUNTER_MODULO = 10000
+
+# The branches below UIDPrefix: UIDs of new things, and those that replace others in copies of objects.
+NEW = 6
+CHANGED = 7
 
 
 class UidMaker:
@@ -21,7 +25,7 @@ class UidMaker:
         self._second = int(time.time())
         self._made = 0
 
-    def __call__(self) -> str:
+    def __call__(self, branch: int = NEW) -> str:
         """The next UID."""
         with self._lock:
             self._counter = (self._counter + 1) % COUNTER_MODULO
@@ -32,4 +36,4 @@ class UidMaker:
                 # More than the counter tells apart in one second: borrow the next one.
                 self._second, self._made = self._second + 1, 0
             self._made += 1
-            return f"{self._prefix}.6.{self._second}.{self._counter}"
+            return f"{self._prefix}.{branch}.{self._second}.{self._counter}"

@@ -63,13 +63,16 @@ class Wire:
         called: str | bytes = "CONQUESTSRV1",
         application: str = APPLICATION_CONTEXT,
         max_pdu: int = 16384,
+        scp_of: tuple[str, ...] = (),
     ) -> Pdu | None:
-        """Send an A-ASSOCIATE-RQ and return what comes back."""
+        """Send an A-ASSOCIATE-RQ and return what comes back; `scp_of` are classes to take the SCP role of."""
         items = _item(0x10, application.encode())
         for number, (abstract, syntaxes) in contexts.items():
             inner = _item(0x30, abstract.encode()) + b"".join(_item(0x40, ts.encode()) for ts in syntaxes)
             items += _item(0x20, bytes([number, 0, 0, 0]) + inner)
         user = _item(0x51, struct.pack(">I", max_pdu)) + _item(0x52, b"1.2.3.4")
+        for uid in scp_of:
+            user += _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\1\1")
         items += _item(0x50, user)
         self.send(1, struct.pack(">HH", 1, 0) + _title(called) + _title(calling) + bytes(32) + items)
         return self.receive()
