@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -12,17 +13,18 @@ from pydicom.uid import UID
 from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
-from pynetdicom.utils import make_target
 
 from server.association import AcceptedAssociation
-from server.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, prepare
+from server.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from server.server import Server
+from server.upper import prepare
 
 log = logging.getLogger("dgate")
 
 
 # How long a stop waits for associations to end; their threads do not keep the process.
 _STOP_SECONDS = 5.0
+_ACCEPT_RETRY_S = 0.2
 
 
 class ListenError(Exception):
@@ -60,9 +62,6 @@ class _Listener(AssociationServer):
         prepare(connection, self.dgate.settings.TCPIPTimeOut)
         return connection, address
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.exception("*** Connection from %s failed", client_address)
-
 
 class Listener:
     """Listens for associations until `stop`; `port` is the one that was bound (of interest with TCPPort 0)."""
@@ -85,23 +84,45 @@ class Listener:
                 f"TCPPort: cannot listen on {where}: {error.strerror}; stop what uses the port or choose another"
             ) from None
         self._listener.dgate = server
-        # pynetdicom's shutdown takes the server off this list.
-        ae._servers.append(self._listener)  # type: ignore[arg-type]
+        assert self._listener.socket is not None, "the socket was bound"
+        self._socket: socket.socket = self._listener.socket
+        self._socket.settimeout(None)
         self._ae = ae
+        self._stopping = threading.Event()
         self.port: int = self._listener.server_address[1]
         server.port = self.port
-        self._thread = threading.Thread(target=make_target(self._listener.serve_forever), name="listener")
+        self._thread = threading.Thread(target=self._accept, name="listener")
 
     def start(self) -> None:
         """Accept connections in a thread of their own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port, then abort what is still open."""
-        self._listener.shutdown()
+        """Close the port, then end what is still open."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
         self._thread.join()
+        self._listener.server_close()
         for association in self._ae.active_associations:
             cast(AcceptedAssociation, association).hang_up()
         end = time.monotonic() + _STOP_SECONDS
         for association in self._ae.active_associations:
             association.join(max(0.0, end - time.monotonic()))
+
+    def _accept(self) -> None:
+        """Give each connection its association until the socket is shut down."""
+        while not self._stopping.is_set():
+            try:
+                connection, address = self._listener.get_request()
+            except OSError as error:
+                if not self._stopping.is_set():
+                    log.error("***Cannot accept a connection: %s", error.strerror)
+                    # Out of file descriptors, most likely: it passes when associations end.
+                    self._stopping.wait(_ACCEPT_RETRY_S)
+                continue
+            try:
+                self._listener.process_request(connection, address)
+            except OSError as error:
+                log.error("***Connection from %s failed: %s", address[0], error.strerror)
+                connection.close()

@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage
 
-from server.dimse import CommandSet
+from server.commandset import CommandSet
 from tests.conformance.conftest import Archive
 from tests.conformance.scu import EXPLICIT, IMPLICIT, VERIFICATION, Wire, echo_elements, store_elements, wire
 from tests.objects import data_set_bytes, ds, study, with_pixels, write
@@ -206,8 +206,11 @@ def test_the_second_device_is_used_when_the_first_is_full(tmp_path: Path) -> Non
 
 
 def test_a_locked_database_is_out_of_resources_and_the_object_can_be_sent_again(
-    archive: Archive, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    for module in ("db.sqlite", "db.engine"):
+        monkeypatch.setattr(f"{module}.LOCK_TIMEOUT_S", 2)
+    archive: Archive = request.getfixturevalue("archive")
     made = ds()
     data = raw(tmp_path / "made", made)
     locker = sqlite3.connect(archive.directory / "dbase" / "conquest.db3", isolation_level=None)
