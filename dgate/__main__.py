@@ -50,6 +50,10 @@ def _run(invocation: Invocation) -> int:
         from dgate.check import check
 
         return check(invocation)
+    if invocation.mode is Mode.FSCK:
+        from dgate.fsck import check_files
+
+        return check_files(invocation)
     if invocation.mode is Mode.SERVE:
         from dgate.serve import serve
 

@@ -18,6 +18,7 @@ from server.amap import AeMap
 from server.dictionary import DicomDictionary
 from server.listener import Listener
 from server.log import Logs, console_host
+from server.pipeline.reconcile import adopt_leftovers
 from server.server import Server
 from server.soplist import SopList
 from server.uid import UidMaker
@@ -88,7 +89,9 @@ class Daemon:
             server.storage.check()
             self._locks = server.storage.lock()
             server.logs.open(server.settings.TroubleLog, server.settings.UserLog)
-            server.index.ensure_tables()
+            for line in server.index.ensure_tables():
+                log.info("%s", line)
+            adopt_leftovers(server)
             self._listener = Listener(server)
         except BaseException:
             self._close()

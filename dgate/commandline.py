@@ -65,7 +65,6 @@ class Invocation:
     debug_target: str | None = None
     log_file: str | None = None
     debug_file: str | None = None
-    progress: str | None = None
     uid_offset: int = 0
     exit_value: bool = False
 
@@ -117,7 +116,6 @@ OPTIONS = (
     Option("-L", "FILE", "Debug log to FILE", sets="debug_file"),
     Option("-!", "[PORT]", "Log to the operator console, UDP port PORT (1111)", sets="console_port"),
     Option("-u", "PORT|/PIPE", "Debug log to UDP port PORT, or to a pipe", sets="debug_target"),
-    Option("-x", "[!]PORT", "Progress messages to UDP port PORT, with ! by TCP", sets="progress"),
     Option("-c", "N", "Offset 0 to 99 in UIDs made by this process", sets="uid_offset"),
     Option("--exit-value", "", "Exit with the number a command replies, else 0, instead of 255", sets="exit_value"),
     Option("-i", "[MODE]", "Create the database tables; 1: without indices, 2: worklist only", Mode.INITIALISE),
@@ -141,10 +139,11 @@ OPTIONS = (
     Option("-f?", "FILE", "Print the SOP instance UID of a file", Mode.SHOW_FILE_UID),
     Option("-fu", "", "Print a new UID", Mode.NEW_UID),
     Option("--check", "", "Check dicom.ini and what it names, and show every setting", Mode.CHECK),
+    Option("--fsck", "[:repair]", "Compare files and database, and mend what differs; 1 when something did", Mode.FSCK),
     Option("--help", "[:COMMAND]", "Show this, or the help on one command", Mode.HELP),
     Option("-?", "", "Show this", Mode.HELP),
     Option("--version", "", "Show the version", Mode.VERSION),
-    Option("--fsck", "[:repair]", "Compare files and database"),
+    Option("-x", "[!]PORT", "Progress messages to UDP port PORT, with ! by TCP"),
     Option("-ff", "MB", "Delete old patients until MB are free"),
     Option("-fc", "PATID,FILE", "Change the patient ID of a file"),
     Option("-fk", "PATID,FILE", "Copy a file under another patient ID"),
@@ -249,6 +248,8 @@ def _find(word: str) -> Option | None:
 
 
 def _argument(option: Option, value: str) -> str:
+    if option.mode is Mode.FSCK and value not in ("", ":repair"):
+        raise UsageError(f"{option.flag}{value} is not known: write --fsck or --fsck:repair")
     if option.mode in (Mode.INITIALISE, Mode.REGEN) and value not in ("", "1", "2"):
         raise UsageError(f"{option.flag}{value} is not known: {option.shown}, where MODE is 1 or 2; see dgate --help")
     return value.removeprefix(":") if option.flag.startswith("--") else value
@@ -264,8 +265,6 @@ def _set(so_far: Invocation, option: Option, value: str) -> Invocation:
         return replace(so_far, console_port=_number(option, value or str(DEFAULT_CONSOLE_PORT), 1, 65535))
     if field == "uid_offset":
         return replace(so_far, uid_offset=_number(option, value, 0, 99))
-    if field == "progress":
-        _number(option, value.removeprefix("!"), 1, 65535)
     if field == "debug_target" and not value.startswith("/"):
         _number(option, value, 1, 65535)
     if field == "ae" and len(value) > 16:

@@ -141,7 +141,7 @@ def test_help_lists_options_and_commands_and_explains_one(tmp_path: Path) -> Non
     assert b"studyfinder" in unknown.stderr
 
 
-@pytest.mark.parametrize("word", ["-0", "--chek", "start", "-pabc", "--fsck"])
+@pytest.mark.parametrize("word", ["-0", "--chek", "start", "-pabc", "-ff10"])
 def test_an_unusable_option_is_one_line_and_exit_status_2(tmp_path: Path, word: str) -> None:
     ran = dgate(word, directory=tmp_path)
     assert ran.returncode == 2

@@ -1,0 +1,93 @@
+"""Comparing files and index: what one has and the other has not, and mending it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from db.objects import StoredObject
+from db.query import Query
+from db.schema import SOP_INSTANCE
+from server.pipeline.regen import regenerate_file
+from server.server import Server
+from storage.errors import MissingFile, NotDicom
+from storage.header import read_header
+from storage.part10 import read_object_file
+from storage.scan import object_files
+
+log = logging.getLogger("dgate")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be, and what was done about it; `settled` when nothing is left to do."""
+
+    what: str
+    done: str = ""
+    settled: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.done}" if self.done else self.what
+
+
+def fsck(server: Server, *, repair: bool, alone: bool) -> Iterator[Finding]:
+    """Yield everything found, in the order it is found; with `repair` each is mended first where that is safe.
+
+    A row without file is taken out of the index; a file without row is entered; a file whose SOP instance the index
+    has elsewhere is only named: nobody but its owner can say which copy is wanted. With `alone` (no server runs)
+    temporary files that a crash left count too, and are removed: the next start would adopt the whole ones. Memory
+    grows with the number of objects. Raises DatabaseError and OSError.
+    """
+    indexed: set[Path] = set()
+    for row in server.index.select_objects(Query(level="IMAGE", keys={})):
+        try:
+            indexed.add(server.storage.locate(row.device, row.file).resolve())
+        except MissingFile:
+            yield _row_without_file(server, row, repair=repair)
+    for device in server.storage.devices:
+        for path in object_files(device.root, _unreadable):
+            if path.resolve() not in indexed:
+                yield from _file_without_row(server, path, repair=repair)
+    if alone:
+        for leftover in server.storage.leftovers(alone=True):
+            if repair:
+                leftover.unlink(missing_ok=True)
+            yield Finding(f"stale temporary {leftover}", "removed" if repair else "", repair)
+
+
+def _unreadable(error: OSError) -> None:
+    log.error("***[fsck] %s cannot be read: %s", error.filename, error.strerror)
+
+
+def _row_without_file(server: Server, row: StoredObject, *, repair: bool) -> Finding:
+    if repair:
+        server.index.delete([row])
+    what = f"row without file {row.sop_instance} [{row.device}:{row.file}]"
+    return Finding(what, "taken out of the index" if repair else "", repair)
+
+
+def _file_without_row(server: Server, path: Path, *, repair: bool) -> Iterator[Finding]:
+    try:
+        uid = _sop_instance(path)
+    except (NotDicom, OSError) as error:
+        yield Finding(f"file that is no object {path} ({error})")
+        return
+    other = server.index.locate(uid)
+    place = server.storage.place(path)
+    if other is not None and (other.device, other.file) == place:
+        return  # entered since the walk began
+    if other is not None:
+        yield Finding(f"second copy {path} of {uid}, indexed as [{other.device}:{other.file}]")
+        return
+    entered = repair and bool(regenerate_file(server, path).entered)
+    done = "entered" if entered else "cannot be entered, see the log" if repair else ""
+    yield Finding(f"orphan file {path}", done, entered)
+
+
+def _sop_instance(path: Path) -> str:
+    found = read_object_file(path)
+    with path.open("rb") as source:
+        source.seek(found.offset)
+        return read_header(source, found.transfer_syntax, [SOP_INSTANCE]).text(*SOP_INSTANCE)
