@@ -9,8 +9,8 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
 from tests.conformance.conftest import Archive
-from tests.conformance.test_store import send
-from tests.objects import data_set_bytes, ds, pydicom_files, study, variety, with_pixels, write
+from tests.conformance.test_store import hundreds, send
+from tests.objects import data_set_bytes, ds, pydicom_files, study, with_pixels, write
 from tests.peers import Ran, StoreScp, dcmtk, needs_dcmtk
 from tests.servers import AE
 
@@ -36,10 +36,7 @@ def test_everything_moved_is_byte_for_byte_what_was_stored(
     archive_with_sink: Archive, sink: StoreScp, tmp_path: Path
 ) -> None:
     archive = archive_with_sink
-    for path in pydicom_files():
-        send(archive, path)
-    for made, syntax in variety("VARIETY"):
-        send(archive, write(tmp_path / "made", made, syntax))
+    send(archive, *pydicom_files(), *(path for path, _ in hundreds(tmp_path / "made").values()))
     stored = by_uid(archive.files())
     ran = move(archive, "QueryRetrieveLevel=PATIENT", "PatientID=*", model="-P")
     assert ran.code == 0, ran.output
