@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from tests.conformance.conftest import Archive
+from tests.conformance.test_store import hundreds, send
 from tests.conformance.test_vectors import ask, expected
 from tests.objects import data_set_bytes, study, write
 from tests.peers import Orthanc, dcmtk, free_port, needs_dcmtk, needs_orthanc, orthanc
@@ -99,6 +100,24 @@ def test_what_we_move_to_orthanc_is_there_byte_for_byte(pair: Pair, tmp_path: Pa
         kept = pydicom.dcmread(path)
         assert kept == pydicom.dcmread(ours[str(kept.SOPInstanceUID)])
         assert data_set_bytes(path) == data_set_bytes(ours[str(kept.SOPInstanceUID)])
+
+
+def test_hundreds_of_objects_of_every_kind_arrive_at_orthanc(pair: Pair, tmp_path: Path) -> None:
+    sent = hundreds(tmp_path / "made")
+    send(pair.ours, *(path for path, _ in sent.values()))
+    ran = dcmtk(
+        "movescu", "-v", "-P", "-aec", AE, "-aem", pair.theirs.ae, "-k", "QueryRetrieveLevel=PATIENT",
+        "-k", "PatientID=*", "localhost", pair.ours.port,
+    )  # fmt: skip
+    assert ran.code == 0, ran.output
+    assert pair.theirs.get("/statistics")["CountInstances"] == len(sent)
+    for instance in pair.theirs.get("/instances?expand"):
+        path = tmp_path / "back.dcm"
+        path.write_bytes(pair.theirs.raw(f"/instances/{instance['ID']}/file"))
+        kept = pydicom.dcmread(path)
+        original, syntax = sent[str(kept.SOPInstanceUID)]
+        assert kept.file_meta.TransferSyntaxUID == syntax
+        assert kept == pydicom.dcmread(original)
 
 
 def test_we_query_orthanc_and_move_from_it_to_us(pair: Pair, tmp_path: Path) -> None:
