@@ -146,8 +146,8 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(directory: Path, modalities: dict[str, tuple[str, int]]) -> Iterator[Orthanc]:
-    """Debian's Orthanc with the DICOM modalities it may talk to: name and AE title -> (AE title, port)."""
+def orthanc(directory: Path, modalities: dict[str, tuple[str, int]], **settings: object) -> Iterator[Orthanc]:
+    """Debian's Orthanc with the DICOM modalities it may talk to: name -> (AE title, port)."""
     directory.mkdir(parents=True, exist_ok=True)
     made = Orthanc("ORTHANC", free_port(), free_port())
     configuration = {
@@ -161,9 +161,11 @@ def orthanc(directory: Path, modalities: dict[str, tuple[str, int]]) -> Iterator
         "AuthenticationEnabled": False,
         "DicomModalities": {name: [ae, "127.0.0.1", port] for name, (ae, port) in modalities.items()},
         "DicomAlwaysAllowMove": True,
+        "DicomAlwaysAllowGet": True,
         "DicomAlwaysAllowFind": True,
         "UnknownSopClassAccepted": True,
         "TcpNoDelay": True,
+        **settings,
     }
     path = directory / "orthanc.json"
     path.write_text(json.dumps(configuration))

@@ -1,0 +1,1 @@
+"""Measurements beside other servers, by the method of the design: same files, fresh UIDs, A-B-A-B, medians."""
