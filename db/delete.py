@@ -99,11 +99,17 @@ class Remover:
         if session.rows(self._study_left, values):
             return
         session.change(self._patient, values)
+        if worklist:
+            self.remove_worklist(session, patient)
+
+    def remove_worklist(self, session: Session, patient: str) -> int:
+        """Remove the worklist rows of a patient; return how many there were."""
         table = self._tables[WORKLIST]
         definition = table.definition.by_path.get(PATIENT_ID)
-        if worklist and definition is not None:
-            condition = self._backend.key_parameter(table.column(definition))
-            session.change(self._prepared(delete(table.sql).where(condition)), values)
+        if definition is None:
+            return 0
+        rows = delete(table.sql).where(self._backend.key_parameter(table.column(definition)))
+        return session.change(self._prepared(rows), self._backend.key_values(patient))
 
 
 class _Modalities:

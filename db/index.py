@@ -207,6 +207,11 @@ class Index:
         remover, chosen = self._open().remover, list(objects)
         return self._database.write(lambda session: remover.remove(session, chosen, worklist=worklist, only=only))
 
+    def delete_worklist(self, patient: str) -> int:
+        """Remove the worklist rows of a patient, who need have no objects; return how many there were."""
+        remover = self._open().remover
+        return self._database.write(lambda session: remover.remove_worklist(session, patient))
+
     # UID changes
 
     def change_uid(self, old: str, kind: str, stage: str, new_uid: Callable[[], str]) -> str:

@@ -49,6 +49,13 @@ from db.settings import DbSettings
 from db.wildcard import name_form
 
 _PRIMARY_CODE = 0xFF
+# What is wrong with the database or the disk, whatever the query.
+_NOT_THE_QUERY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PERM,
+    }
+)  # fmt: skip
 _RESERVED = frozenset(SQLiteDialect_pysqlite.preparer.reserved_words)
 
 
@@ -162,7 +169,10 @@ class SqliteBackend(Backend):
             try:
                 yield from connection.execute(sql)
             except (sqlite3.Error, sqlite3.Warning) as error:
-                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+                if code in _NOT_THE_QUERY:
+                    raise
+                if code == sqlite3.SQLITE_INTERRUPT:
                     raise QueryRefused(f"the query took more than {QUERY_TIMEOUT_S} s") from None
                 raise QueryRefused(f"the query cannot be run: {first_line(error)}") from None
 

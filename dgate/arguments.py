@@ -22,7 +22,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DATES = re.compile(r"([0-9]{8})|([0-9]{8})?-([0-9]{8})?")
 # What the end of a file name looks like where a name may hold commas (2.1 of the compatibility specification).
-_FILE_ENDS = (".dcm", ".v2", ".hl7", ".gz")
+_FILE_END = re.compile(r"\.(?:dcm|v2|hl7|gz)", re.ASCII | re.IGNORECASE)
 
 
 class Missing(ValueError):
@@ -206,9 +206,7 @@ class DroppedFile:
     @staticmethod
     def end(text: str) -> int:
         """The first comma behind which no file name can end any more."""
-        lower = text.lower()
-        after = max(lower.rfind(end) for end in _FILE_ENDS)
-        return text.find(",", after + 1)
+        return text.find(",", max((match.start() for match in _FILE_END.finditer(text)), default=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +270,6 @@ class OutputFile:
     def _path(self) -> Path:
         assert self.call is not None, "only an empty OutputFile is made without a call"
         return self.call.caller.path(self.text, self.call.server.base)
-
-
-# Where a text goes when the command line names nothing: the plain reply.
-REPLY = OutputFile()
 
 
 # The default of an output argument: the text is the reply.

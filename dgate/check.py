@@ -16,7 +16,9 @@ from dgate.starting import Failed, configuration, told
 from server.amap import AeMap
 from server.dictionary import DicomDictionary
 from server.soplist import SopList
+from storage.device import Device
 from storage.errors import DeviceBusy, StorageError
+from storage.settings import StorageSettings
 from storage.store import Storage
 
 Finding = tuple[str, str]
@@ -69,13 +71,23 @@ def _devices(found: Configuration) -> Iterator[Finding]:
         except StorageError as error:
             yield FAILED, str(error)
         else:
-            yield OK, f"{device.name} {device.root}: {device.free_mb()} MB free"
+            yield _room(found.storage, device)
+        if device.mirror is not None and not device.mirror.is_dir():
+            yield WARNING, f"MIRRORDevice{device.name[3:]} = {device.mirror}: there is no such directory"
     try:
         storage.lock().close()
     except DeviceBusy as error:
         yield WARNING, f"another server runs here: {error}"
     except (StorageError, OSError):
         return  # said above, device by device
+
+
+def _room(settings: StorageSettings, device: Device) -> Finding:
+    free = device.free_mb()
+    shown = f"{device.name} {device.root}: {free} MB free"
+    if settings.IgnoreMAGDeviceThreshold or free > settings.MAGDeviceFullThreshold:
+        return OK, shown
+    return WARNING, f"{shown}: nothing is stored there, as MAGDeviceFullThreshold = {settings.MAGDeviceFullThreshold}"
 
 
 def _database(found: Configuration) -> Iterator[Finding]:

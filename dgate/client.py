@@ -18,6 +18,9 @@ EXIT_REPLIED = 255
 EXIT_SILENT = 0
 EXIT_FAILED = 1
 
+# Commands that ConQuest answers by closing the connection.
+_HANG_UP = ("quit", "safequit", "luastart")
+
 _LARGEST_UPLOAD = 1 << 30
 _TIMEOUT_S = 30.0
 _NUMBER = re.compile(rb"\s*([0-9]{1,3})(?![0-9])")
@@ -32,8 +35,8 @@ def send(invocation: Invocation) -> int:
     except Failed as failed:
         return failed.status
     except (AssociationFailed, PeerGone) as error:
-        if line.partition(":")[0] in ("quit", "safequit") and isinstance(error, PeerGone):
-            return EXIT_SILENT  # the server is gone, as it was told to
+        if line.partition(":")[0] in _HANG_UP and isinstance(error, PeerGone):
+            return EXIT_SILENT
         print(f"dgate: {error}", file=sys.stderr)
         return EXIT_FAILED
     return _show(reply, exit_value=invocation.exit_value)
@@ -70,7 +73,7 @@ def _peer(invocation: Invocation) -> tuple[Peer, str]:
 
 
 def _show(reply: CommandReply, *, exit_value: bool) -> int:
-    payload = reply.payload
+    payload = None if reply.payload is None else _unpadded(reply.payload)
     refused = reply.status != 0
     stream = sys.stderr.buffer if refused else sys.stdout.buffer
     if payload is not None:
@@ -84,3 +87,12 @@ def _show(reply: CommandReply, *, exit_value: bool) -> int:
         return EXIT_FAILED
     number = _NUMBER.match(payload or b"")
     return min(int(number[1]), 255) if number else 0
+
+
+def _unpadded(payload: bytes) -> bytes:
+    """Without the NUL that ends a text of odd length from a server that knows no (9999,0404), which is gone already.
+
+    Only where it is the one NUL there is: of a picture or archive the last byte may be meant.
+    """
+    padded = not len(payload) & 1 and payload.find(b"\0") == len(payload) - 1
+    return payload[:-1] if padded else payload

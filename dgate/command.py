@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from db.errors import DatabaseError, QueryRefused
 from dgate import reference as pages
 from dgate.arguments import Call, Missing, Number, Upload
 from server.authority import Caller, Forbidden
+from server.log import printable
 from server.server import Outcome
 from server.status import Status
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from server.server import Server
@@ -210,7 +213,7 @@ def run(server: Server, line: str, upload: Upload | None, caller: Caller) -> Out
 
     As in ConQuest: an unknown command or one with too few arguments does nothing and has no reply, one that fails
     has none either where success has one; where success has none, failure answers ``*** `` and a line of text. A
-    refused command is answered with status 0x0124 and a text, one that we fail to run with 0x0110.
+    refused command is answered with status 0x0124 and a text, one that disk, database or we ourselves fail with 0x0110.
     """
     name, colon, text = line.partition(":")
     declared = COMMANDS.get(name) if colon else None
@@ -230,10 +233,12 @@ def run(server: Server, line: str, upload: Upload | None, caller: Caller) -> Out
         return Outcome(Status.SUCCESS)
     except CommandError as error:
         return _failed(declared, caller, str(error))
-    except ValueError as error:
+    except (ValueError, QueryRefused) as error:
         # Its text may hold anything, so the caller sees it and the log does not.
         log.debug("Command %s", name, exc_info=True)
         return _failed(declared, caller, str(error), logged="refused its arguments")
+    except (DatabaseError, StorageError, OSError) as error:
+        return _impossible(declared, caller, error)
     except Exception:
         log.exception("*** Command %s from %s failed", name, _peer(caller))
         return Outcome(Status.PROCESSING_FAILURE, f"*** {name} failed: the server's log has the details".encode())
@@ -261,12 +266,22 @@ def _refused(declared: Command, caller: Caller, why: str) -> Outcome:
 
 def _failed(declared: Command, caller: Caller, why: str, logged: str = "") -> Outcome:
     line = " ".join(why.split())
-    log.warning("*** Command %s from %s: %s", declared.name, _peer(caller), logged or line)
+    log.warning("*** Command %s from %s: %s", declared.name, _peer(caller), logged or printable(line))
     text = f"*** {declared.name}: {line}"
     return Outcome(Status.SUCCESS, None if declared.replies else text.encode("utf-8", "surrogateescape"))
 
 
+def _impossible(declared: Command, caller: Caller, error: Exception) -> Outcome:
+    """What the command asks for is right, but database, disk or files do not let us."""
+    why = str(error)
+    if isinstance(error, OSError):
+        why = f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}"
+    line = printable(" ".join(why.split()))
+    log.error("*** Command %s from %s failed: %s", declared.name, _peer(caller), line)
+    text = f"*** {declared.name} failed: {line}"
+    return Outcome(Status.PROCESSING_FAILURE, text.encode("utf-8", "surrogateescape"))
+
+
 def _peer(caller: Caller) -> str:
     """Who calls, for the log: an AE title is wire text and may hold anything."""
-    title = "".join(character if character.isprintable() else "?" for character in caller.calling)
-    return f"{caller.address} ({title})"
+    return f"{caller.address} ({printable(caller.calling)})"

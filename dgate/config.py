@@ -33,6 +33,8 @@ MAX_FAMILY = 1000
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})")
+_HOOKS = ("startup", "association", "endassociation", "command", "clienterror", "printserver", "nightly", "background")
+_SCRIPT = re.compile(rf"(?:{'|'.join(_HOOKS)}|(?:{'|'.join(CONVERTER_KINDS)})Converter[0-9]+)", re.IGNORECASE)
 _FILTER = re.compile(rf"(?:{'|'.join(CONVERTER_KINDS)})(?:{'|'.join(CONVERTER_FILTERS)})[0-9]+", re.IGNORECASE)
 
 
@@ -119,6 +121,7 @@ def load(base: Path, overrides: Mapping[str, str] | None = None) -> Configuratio
         reading.family(setting) if setting.family else reading.single(setting)
     reading.counts()
     reading.strangers()
+    reading.scripts()
     if reading.problems:
         raise ConfigurationError(*reading.problems)
     return Configuration(
@@ -230,6 +233,12 @@ class _Reading:
                 close = difflib.get_close_matches(key, known, 1, 0.8)
                 meant = f": did you mean {known[close[0]]}?" if close else ""
                 self.warnings.append(f"{self._at(entry)} is not known{meant}")
+
+    def scripts(self) -> None:
+        """Tell which Lua scripts do not run."""
+        for entry in self.ini.entries("lua"):
+            if entry.value and _SCRIPT.fullmatch(entry.key):
+                self.later.append(f"{self._at(entry)} in [lua] is accepted, but what it asks for does not exist yet")
 
     def _given(self, setting: Setting) -> Iterator[tuple[str, str, str]]:
         """Who sets a key, the one that counts first: origin, label for messages, text."""

@@ -6,21 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from db.query import Query
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, Schema, TagPath
 from dgate.app import build
+from dgate.arguments import DroppedFile, Key, ServerFile
 from dgate.command import CommandError
-from dgate.command import run as run_command
 from dgate.commandline import Invocation, Mode
+from dgate.commands.communication import addimagefile
+from dgate.commands.configuration import DICOM_TYPES
+from dgate.commands.delete import deleteimagefile, deleteimagefromdb, deletepatient
 from dgate.commands.maintenance import device_root, directory_on, enter_stored_file
 from dgate.serve import add_logs
 from dgate.starting import Failed, configuration, told
 from server.authority import Caller
 from server.log import LOG
-from server.pipeline.delete import delete
+from server.pipeline.delete import delete, select
 from server.pipeline.regen import Regenerated, regenerate
 from server.server import Server
 from storage.header import read_header
@@ -76,10 +78,8 @@ def _opened(server: Server, invocation: Invocation) -> Iterator[None]:
 
 @action(Mode.INITIALISE)
 def initialise(server: Server, mode: str) -> int:
-    print("Initializing Tables")
     for line in server.index.create_tables(int(mode or 0), drop=True):
-        if line != "Initializing Tables":
-            print(line)
+        print(line)
     return 0
 
 
@@ -129,8 +129,8 @@ def _regenerated(server: Server, directories: list[Path]) -> int:
 @action(Mode.LIST_DEVICES)
 def list_devices(server: Server, argument: str) -> int:
     print("** MAG DEVICE CHECK\n")
-    for number, device in enumerate(server.storage.devices):
-        print(f"Free space on MAG   Device {number} := {device.free_mb()} MByte")
+    for number, space in enumerate(server.storage.space()):
+        print(f"Free space on MAG   Device {number} := {space.free_mb} MByte")
     return 0
 
 
@@ -156,9 +156,10 @@ def _described(schema: Schema) -> str:
         lines.append(f"--{names[level]} Database: {table.name}")
         for entry in table.entries:
             group, element = entry.path[-1] >> 16, entry.path[-1] & 0xFFFF
+            kind = DICOM_TYPES.get(entry.dicom_type, entry.dicom_type)
             lines.append(
-                f"0x{group:04x},0x{element:04x} {entry.name:>20} {entry.length:4d}  {entry.sql_type:<19} "
-                f"{entry.dicom_type:<12} {entry.hl7}".rstrip()
+                f"0x{group:04x},0x{element:04x} {entry.name:>11} {entry.length:5d}  {entry.sql_type:<19} "
+                f"{kind:<14} {entry.hl7}".rstrip()
             )
         lines.append("")
     return "".join(f"{line}\n" for line in lines)
@@ -181,33 +182,35 @@ def test_database(server: Server, argument: str) -> int:
 
 @action(Mode.ZAP_PATIENT)
 def zap_patient(server: Server, patient: str) -> int:
-    return _command(server, f"deletepatient:{patient}")
+    deletepatient(server, Key(patient.strip()))
+    return 0
 
 
 @action(Mode.DELETE_FILE_ROWS)
 def delete_file_rows(server: Server, file: str) -> int:
-    return _command(server, f"deleteimagefromdb:{file}")
+    deleteimagefromdb(server, ServerFile(file, _here(file)))
+    return 0
 
 
 @action(Mode.ZAP_FILE)
 def zap_file(server: Server, file: str) -> int:
-    return _command(server, f"deleteimagefile:{file}")
+    deleteimagefile(server, ServerFile(file, _here(file)))
+    return 0
 
 
 @action(Mode.ADD_FILE)
 def add_file(server: Server, argument: str) -> int:
-    return _command(server, f"addimagefile:{argument}")
-
-
-def _command(server: Server, line: str) -> int:
-    """Run a command as the operator at this machine; 0 when it succeeded."""
-    outcome = run_command(server, line, None, Caller("127.0.0.1", server.ae_title, server.ae_title, "admin"))
-    text = (outcome.payload or b"").decode("utf-8", "replace")
-    if outcome.status != 0 or text.startswith("***"):
-        raise CommandError(text.removeprefix("*** ") or f"{line.partition(':')[0]} failed")
-    if text == "1":
-        raise CommandError(f"{line.partition(':')[2]} was not entered: the trouble log says why")
+    end = DroppedFile.end(argument)
+    file, patient = (argument, "") if end < 0 else (argument[:end], argument[end + 1 :])
+    caller = Caller("127.0.0.1", server.ae_title, server.ae_title, "admin")
+    if addimagefile(server, DroppedFile(file, _here(file)), patient, caller=caller, upload=None) != "0":
+        raise CommandError(f"{file} was not entered: {server.base / server.settings.TroubleLog} says why")
     return 0
+
+
+def _here(file: str) -> Path:
+    """A file as whoever typed it means it: relative to where he is, not to the base directory."""
+    return Path(file).absolute()
 
 
 @action(Mode.DELETE_PATIENT_ROWS)
@@ -232,20 +235,18 @@ def delete_image_rows(server: Server, argument: str) -> int:
 
 def _keys(argument: str, path: TagPath) -> dict[TagPath, str]:
     patient, _, uid = argument.rpartition(":")
-    return {path: uid, PATIENT_ID: patient} if patient else {path: uid}
+    return {path: uid.strip(), PATIENT_ID: patient.strip()} if patient.strip() else {path: uid.strip()}
 
 
 def _delete_rows(server: Server, keys: Mapping[TagPath, str]) -> int:
-    if not server.settings.WildcardDelete and any("*" in value or "?" in value for value in keys.values()):
-        raise CommandError("the ID has a wildcard: set WildcardDelete = 1 in dicom.ini to allow that")
-    chosen = list(server.index.select_objects(Query(level="IMAGE", keys=keys)))
-    print(f"{delete(server, chosen, files=False)} images taken out of the database; their files stay")
+    count = delete(server, select(server, keys), files=False)
+    print(f"{count} images taken out of the database; their files stay")
     return 0
 
 
 @action(Mode.ENTER_FILE)
 def enter_file(server: Server, file: str) -> int:
-    enter_stored_file(server, server.base / file)
+    enter_stored_file(server, _here(file))
     return 0
 
 

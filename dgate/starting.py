@@ -11,6 +11,7 @@ from dgate.command import CommandError
 from dgate.commandline import Invocation
 from dgate.config import Configuration, ConfigurationError, find_base, load
 from server.listener import ListenError
+from server.pipeline.delete import TooWide
 from server.pipeline.dropped import NotEntered
 from storage.errors import StorageError
 
@@ -41,6 +42,7 @@ def told() -> Iterator[None]:
         ListenError,
         CommandError,
         NotEntered,
+        TooWide,
     ) as error:
         for line in str(error).splitlines():
             print(f"dgate: {line}", file=sys.stderr)

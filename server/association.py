@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, cast
 
 from pydicom import config
@@ -14,73 +14,70 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
-from pynetdicom.sop_class import _STORAGE_CLASSES, uid_to_service_class
 
-from server.dimse import (
+from server.authority import caller_for
+from server.commandset import (
     AFFECTED_SOP_CLASS,
     AFFECTED_SOP_INSTANCE,
     C_ECHO_RQ,
     C_STORE_RQ,
     COMMAND_FIELD,
-    Association,
+    RESPONSE,
     CommandSet,
-    DataSink,
-    Identifier,
-    Message,
-    PeerGone,
     ProtocolError,
 )
-from server.log import USER
+from server.dimse import Association, DataSink, Identifier, Message, PeerGone
+from server.log import USER, printable
 from server.server import Server
-from server.service import SERVICES, Request, serve
+from server.service import IDENTIFIER_SYNTAXES, Request, is_served, is_storage, serve
 
 log = logging.getLogger("dgate")
 
-# A-ASSOCIATE-RJ: permanent, service user (PS3.8 9.3.4), as ConQuest rejects.
+# A-ASSOCIATE-RJ (PS3.8 9.3.4): permanent, service user, as ConQuest rejects; transient, local limit exceeded.
 _REJECT_CONTEXT_NAME = (1, 1, 2)
 _REJECT_CALLING = (1, 1, 3)
 _REJECT_CALLED = (1, 1, 7)
+_REJECT_LIMIT = (2, 3, 2)
 
-# An uploaded file rides in the command set of the command channel.
+# How many requests may wait while the responses to our own are awaited (C-GET).
+_MAX_HELD = 16
+# A command is 64000 bytes at most; an uploaded file rides with it, which only administrators may send.
+_MAX_COMMAND_SET = 1 << 17
 _MAX_UPLOAD = 1 << 30
 
 # ConQuest's names of the actions in its user log.
 _USER_LOG = {0x0001: "C-Store", 0x0010: "C-Get ", 0x0020: "C-Find", 0x0021: "C-Move "}
 
 
-def is_storage(uid: str) -> bool:
-    """Whether an abstract syntax is a storage class: the standard's, and every UID that is nothing else known."""
-    if uid in _STORAGE_CLASSES.values():
-        return True
-    return uid_to_service_class(uid) in (ServiceClass, StorageServiceClass)
-
-
-def is_served(uid: str) -> bool:
-    """Whether some service of the table answers on this abstract syntax."""
-    return any(sop.uid == uid for row in SERVICES for sop in row.sop_classes) or is_storage(uid)
-
-
 class AcceptedAssociation(Association):
     """An association that a peer requested of us, served by the table of services, one request at a time."""
 
-    max_command = _MAX_UPLOAD
+    max_command = _MAX_COMMAND_SET
 
     def __init__(self, ae: ApplicationEntity, server: Server) -> None:
         super().__init__(ae, MODE_ACCEPTOR, stock=server.settings.StockNetwork)
+        timeout_s = server.settings.TCPIPTimeOut
+        self.acse_timeout = self.dimse_timeout = self.network_timeout = timeout_s
         self.server = server
         self.thread_number = 0
         self.done: Counter[str] = Counter()
-        self.bind(evt.EVT_REQUESTED, lambda event: self._admit())
+        self._held: deque[Message] = deque()
+        self._admitted = False
+        self._problem = ""
+        self.bind(evt.EVT_REQUESTED, lambda event: self._request())
         self.bind(evt.EVT_SOP_EXTENDED, lambda event: _extended(event.app_info))
         self.bind(evt.EVT_CONN_CLOSE, lambda event: self._closed())
 
     @property
     def calling(self) -> str:
-        return str(self.requestor.ae_title).strip()
+        """The calling AE title, whatever bytes the peer put there; empty before the request."""
+        return self.upper.calling if self.upper is not None else str(self.requestor.ae_title).strip()
 
     @property
     def called(self) -> str:
+        """The called AE title, ``~xx`` included; empty before the request."""
+        if self.upper is not None:
+            return self.upper.called
         primitive = self.requestor.primitive
         return str(primitive.called_ae_title).strip() if primitive is not None else ""
 
@@ -93,6 +90,11 @@ class AcceptedAssociation(Association):
         """The compression code a peer appended to the called AE title with ``~``; empty without one."""
         return self.called.partition("~")[2]
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the peer has connected and asked for nothing yet."""
+        return self.requestor.primitive is None and self.is_alive()
+
     def combined_datetime(self, sop_class: str) -> bool:
         """Whether the peer negotiated combined date-time matching for a FIND class (PS3.4 C.5.1.1)."""
         items = {str(uid): bytes(info) for uid, info in self.requestor.sop_class_extended.items()}
@@ -104,40 +106,71 @@ class AcceptedAssociation(Association):
         started = time.monotonic()
         try:
             super().run_reactor()
+        except Exception:
+            self._problem = "failed"
+            log.exception("*** Association %s failed", self._peer())
         finally:
-            self._discard_pending()
+            self.kill()
+            self.close()
+            self._discard()
             self._report(time.monotonic() - started)
+            if self._admitted:
+                self.server.running.leave(self.peer_address)
             self.server.running.end()
+
+    def _discard(self) -> None:
+        """Let go of objects that arrived, wholly or in part, after the last one served."""
+        self.dimse.discard()
+        for message in self._held:
+            super().unexpected(message)
+        self._held.clear()
 
     def _closed(self) -> None:
         """Wake the thread of a connection that closed without ever requesting an association; it would wait on."""
         if self.upper is None and self.requestor.primitive is None:
             self.dul.to_user_queue.put(None)
 
-    def _admit(self) -> None:
-        """Check AE titles and application context against dgatesop.lst, then choose what to accept (spec 9.2)."""
+    def _request(self) -> None:
+        """Admit the peer or reject it, then choose what to accept; pynetdicom would swallow what goes wrong here."""
+        try:
+            reason, why = self._refusal()
+            if reason is not None:
+                log.warning("*** Association %s rejected: %s", self._peer(), why)
+                self._reject(reason)
+                return
+            rights = caller_for(self.server.settings, self.server.base, self.peer_address).rights
+            if rights == "admin":
+                self.max_command = _MAX_UPLOAD
+            primitive = cast(A_ASSOCIATE, self.requestor.primitive)
+            self.acceptor.supported_contexts = self._choose(primitive.presentation_context_definition_list)
+        except Exception:
+            log.exception("*** Association %s failed", self._peer())
+            self._reject(_REJECT_LIMIT)
+
+    def _refusal(self) -> tuple[tuple[int, int, int] | None, str]:
+        """Why not to talk to this peer: dgatesop.lst, in the order of the specification's 9.2, and our own limits."""
         primitive = cast(A_ASSOCIATE, self.requestor.primitive)
-        calling = str(primitive.calling_ae_title).strip()
-        called = str(primitive.called_ae_title).strip()
+        calling, called = self.calling, self.called
         sops = self.server.sops
         sops.refresh()
-        for accepted, reason, what in (
-            (sops.accepts_remote_ae(calling), _REJECT_CALLING, f"calling AE {calling!r} is not in RemoteAE"),
-            (sops.accepts_local_ae(called), _REJECT_CALLED, f"called AE {called!r} is not in LocalAE"),
-            (
-                sops.accepts_application(str(primitive.application_context_name)),
-                _REJECT_CONTEXT_NAME,
-                "its application context is not listed",
-            ),
-        ):
-            if not accepted:
-                log.warning("*** Association from %s rejected: %s of dgatesop.lst", self.peer_address, what)
-                self.acse.send_reject(*reason)
-                self.is_rejected = True
-                evt.trigger(self, evt.EVT_REJECTED, {})
-                self.kill()
-                return
-        self.acceptor.supported_contexts = self._choose(primitive.presentation_context_definition_list)
+        if not sops.accepts_remote_ae(calling):
+            return _REJECT_CALLING, "its AE title is not in RemoteAE of dgatesop.lst"
+        if not sops.accepts_local_ae(called):
+            return _REJECT_CALLED, f"called AE {printable(called)} is not in LocalAE of dgatesop.lst"
+        if not sops.accepts_application(str(primitive.application_context_name)):
+            return _REJECT_CONTEXT_NAME, "its application context is not listed in dgatesop.lst"
+        settings = self.server.settings
+        limit = self.server.running.admit(self.peer_address, settings.MaxAssociations, settings.MaxAssociationsPerHost)
+        if limit:
+            return _REJECT_LIMIT, limit
+        self._admitted = True
+        return None, ""
+
+    def _reject(self, reason: tuple[int, int, int]) -> None:
+        self.acse.send_reject(*reason)
+        self.is_rejected = True
+        evt.trigger(self, evt.EVT_REJECTED, {})
+        self.kill()
 
     def _choose(self, proposed: list[PresentationContext]) -> list[PresentationContext]:
         """Accept, for each proposed context, the first proposed transfer syntax that dgatesop.lst allows.
@@ -151,7 +184,7 @@ class AcceptedAssociation(Association):
                 continue
             allowed = [str(ts) for ts in context.transfer_syntax if self.server.sops.accepts_transfer(str(ts))]
             if not is_storage(uid):
-                allowed = [ts for ts in allowed if ts in UNCOMPRESSED]
+                allowed = [ts for ts in allowed if ts in IDENTIFIER_SYNTAXES]
             row = supported.setdefault(uid, _context(uid))
             if allowed:
                 context.transfer_syntax = [UID(allowed[0])]
@@ -162,61 +195,84 @@ class AcceptedAssociation(Association):
 
     def open_sink(self, context_id: int, command: CommandSet) -> DataSink:
         """Spool the data set of a C-STORE-RQ; everything else is an identifier."""
-        if command.number(COMMAND_FIELD) != C_STORE_RQ:
-            return Identifier()
         context = self.contexts_by_id[context_id]
+        if command.number(COMMAND_FIELD) != C_STORE_RQ or not is_storage(str(context.abstract_syntax)):
+            return Identifier()
         return self.server.storage.spool(
             command.text(AFFECTED_SOP_CLASS) or str(context.abstract_syntax),
             command.text(AFFECTED_SOP_INSTANCE),
             str(context.transfer_syntax[0]),
         )
 
+    def fell_silent(self) -> None:
+        self._problem = "idle"
+
     def protocol_error(self, error: ProtocolError) -> None:
-        log.error("*** Association from %s (%s) aborted: %s", self.peer_address, self.calling, error)
+        self._problem = "aborted"
+        log.error("*** Association %s aborted: %s", self._peer(), error)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """Answer one message; pynetdicom's reactor calls this with what `DimseProvider` queued."""
-        message = cast(Message, msg)
-        if message.context_id not in self.contexts_by_id:
-            self.abort()
+        self._serve(cast(Message, msg))
+        while self._held and self.is_established:
+            self._serve(self._held.popleft())
+
+    def unexpected(self, message: Message) -> None:
+        """Hold a request that comes during a C-GET until that is done; a response that is late is dropped."""
+        if message.field & RESPONSE:
+            super().unexpected(message)
             return
+        self._held.append(message)
+        if len(self._held) > _MAX_HELD:
+            self.protocol_error(ProtocolError(f"more than {_MAX_HELD} requests while a response is awaited"))
+            self.abort()
+
+    def _serve(self, message: Message) -> None:
         request = Request(self, message)
         if message.field != C_ECHO_RQ:
             action = _USER_LOG.get(message.field, f"0x{message.field:04x}")
-            USER.info("%s %s -> %s", action, self.calling, self.called)
+            USER.info("%s %s -> %s", action, printable(self.calling), printable(self.called))
         try:
             serve(request, self.server)
         except PeerGone as error:
-            log.info("Association with %s: %s", self.calling, error)
+            log.info("Association %s: %s", self._peer(), error)
         finally:
             self.dimse.cancelled.discard(request.message_id)
             self.dul._idle_timer.restart()
 
-    def _discard_pending(self) -> None:
-        """Let go of objects that arrived, wholly or in part, after the last one served."""
-        self.dimse.discard()
+    def _peer(self) -> str:
+        return f"of {printable(self.calling)} ({self.peer_address})"
 
     def _report(self, seconds: float) -> None:
-        if self.requestor.primitive is None:
+        if self.requestor.primitive is None or self.is_rejected:
             return
-        done = ", ".join(f"{count} {what}" for what, count in self.done.items()) or "nothing"
-        how = "rejected" if self.is_rejected else "released" if self.is_released else "aborted"
+        done = ", ".join(f"{count} {what}" for what, count in self.done.items() if count) or "nothing"
+        how = self._problem or ("released" if self.is_released else "aborted")
         log.info(
             "UPACS THREAD %d: %s (%s) -> %s: %s, %s after %.1f s",
-            *(self.thread_number, self.calling, self.peer_address, self.called, done, how, seconds),
+            *(self.thread_number, printable(self.calling), self.peer_address, printable(self.called)),
+            *(done, how, seconds),
         )
 
 
-UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
-
-
-# PS3.4 C.5.1.1: relational queries, combined date-time matching; no fuzzy matching, no time zone adjustment.
-_EXTENDED = b"\1\1\0\0\0"
+# PS3.4 C.5.1.1, C.5.2.1, C.5.3.1: relational queries and retrieval, combined date-time matching; no fuzzy matching, no
+# time zone adjustment, no conversion of enhanced multi-frame images.
+_EXTENDED = {"FIND": b"\1\1\0\0\0", "MOVE": b"\1\0", "GET": b"\1\0"}
+_MODELS = ("1.2.840.10008.5.1.4.1.2.1", "1.2.840.10008.5.1.4.1.2.2", "1.2.840.10008.5.1.4.1.2.3")
+_ANSWERS = {
+    f"{model}.{number}": _EXTENDED[service]
+    for model in _MODELS
+    for number, service in ((1, "FIND"), (2, "MOVE"), (3, "GET"))
+}
 
 
 def _extended(proposed: dict[Any, bytes]) -> dict[Any, bytes]:
-    """Answer SOP class extended negotiation: of what the peer proposes, what we do."""
-    return {uid: bytes(a & b for a, b in zip(info, _EXTENDED, strict=False)) for uid, info in proposed.items()}
+    """Answer SOP class extended negotiation of the query/retrieve classes: of what the peer proposes, what we do."""
+    return {
+        uid: bytes(a & b for a, b in zip(info, _ANSWERS[str(uid)], strict=False))
+        for uid, info in proposed.items()
+        if str(uid) in _ANSWERS and info
+    }
 
 
 def _context(uid: str) -> PresentationContext:

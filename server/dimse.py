@@ -1,8 +1,7 @@
-"""DIMSE messages as bytes: the command set, the data set behind it, and how both cross an association.
+"""DIMSE messages as bytes: how a command set and the data set behind it cross an association.
 
-pynetdicom negotiates, runs the upper layer's state machine and reads the socket; this module takes the presentation
-data values it delivers and sends ours. Command sets are read and written here because ConQuest's command channel puts
-private elements of group 9999 into them (which pynetdicom drops), and data sets are never decoded on their way.
+pynetdicom negotiates and has the state machine; this module takes the presentation data values that the upper layer
+delivers and sends ours. Data sets are never decoded on their way.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import io
 import queue
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, Protocol, cast
 
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
@@ -23,36 +23,19 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
-from server.upper import UpperLayer
-
-AFFECTED_SOP_CLASS = 0x00000002
-REQUESTED_SOP_CLASS = 0x00000003
-COMMAND_FIELD = 0x00000100
-MESSAGE_ID = 0x00000110
-RESPONDED_TO = 0x00000120
-MOVE_DESTINATION = 0x00000600
-PRIORITY = 0x00000700
-DATA_SET_TYPE = 0x00000800
-STATUS = 0x00000900
-OFFENDING_ELEMENT = 0x00000901
-ERROR_COMMENT = 0x00000902
-AFFECTED_SOP_INSTANCE = 0x00001000
-REMAINING = 0x00001020
-COMPLETED = 0x00001021
-FAILED = 0x00001022
-WARNING = 0x00001023
-ORIGINATOR_AE = 0x00001030
-ORIGINATOR_ID = 0x00001031
-
-C_STORE_RQ = 0x0001
-C_GET_RQ = 0x0010
-C_FIND_RQ = 0x0020
-C_MOVE_RQ = 0x0021
-C_ECHO_RQ = 0x0030
-C_CANCEL_RQ = 0x0FFF
-RESPONSE = 0x8000
-
-NO_DATA_SET = 0x0101
+from server.commandset import (
+    C_CANCEL_RQ,
+    COMMAND_FIELD,
+    DATA_SET_TYPE,
+    MESSAGE_ID,
+    NO_DATA_SET,
+    RESPONDED_TO,
+    RESPONSE,
+    Buffer,
+    CommandSet,
+    ProtocolError,
+)
+from server.upper import UpperLayer, pdus
 
 # ConQuest's implementation class, which its clients look at; the version name is our own.
 IMPLEMENTATION_CLASS_UID = "1.2.826.0.1.3680043.2.135.1066.101"
@@ -62,9 +45,9 @@ IMPLEMENTATION_VERSION = "DGATE_0.1"
 MAX_PDU = 131072
 # Identifiers and attribute lists are small; anything larger than this is not one.
 MAX_IDENTIFIER = 16 << 20
-
-Buffer = bytes | bytearray | memoryview
-
+# Responses to one query are sent together: so many bytes of them at a time, or after so long.
+_COLLECT_BYTES = 32768
+_COLLECT_SECONDS = 0.05
 
 _VALUE_HEAD = struct.Struct(">IB")
 
@@ -73,78 +56,10 @@ class PeerGone(Exception):
     """The association ended, or the peer stayed silent longer than TCPIPTimeOut, in the middle of an exchange."""
 
 
-class ProtocolError(Exception):
-    """The peer sent something PS3.7 or PS3.8 does not allow; the association is aborted."""
-
-
 class DataSink(Protocol):
     """Where the data set of a message goes while it arrives; never raises into the network thread."""
 
     def write(self, chunk: Buffer, /) -> object: ...
-
-
-class CommandSet(Mapping[int, bytes]):
-    """A command set as raw values by tag, group 9999 included (PS3.7 6.3.1, implicit VR little endian)."""
-
-    def __init__(self, elements: Mapping[int, bytes]) -> None:
-        self._elements = dict(elements)
-
-    @classmethod
-    def parse(cls, data: Buffer) -> CommandSet:
-        """Read an encoded command set; raises ProtocolError when lengths do not fit."""
-        view = memoryview(data)
-        elements: dict[int, bytes] = {}
-        position = 0
-        while position < len(view):
-            if position + 8 > len(view):
-                raise ProtocolError("a command set ends inside an element header")
-            group, element, length = struct.unpack_from("<HHI", view, position)
-            position += 8
-            if length > len(view) - position:
-                raise ProtocolError(f"command element ({group:04x},{element:04x}) is longer than its command set")
-            elements[group << 16 | element] = bytes(view[position : position + length])
-            position += length
-        return cls(elements)
-
-    def __getitem__(self, tag: int) -> bytes:
-        return self._elements[tag]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._elements)
-
-    def __len__(self) -> int:
-        return len(self._elements)
-
-    def number(self, tag: int, default: int = 0) -> int:
-        """The US value of `tag`, or `default` when it is absent or has another length."""
-        value = self._elements.get(tag, b"")
-        return int.from_bytes(value, "little") if len(value) == 2 else default
-
-    def text(self, tag: int) -> str:
-        """The UI, AE or LO value of `tag` without its padding; empty when absent."""
-        return self._elements.get(tag, b"").decode("latin-1").strip(" \0")
-
-
-Value = int | str | bytes
-
-
-def encode_command(elements: Mapping[int, Value]) -> bytes:
-    """Encode a command set: ints become US, strings and bytes are padded with NUL (ConQuest's padding too).
-
-    The group length counts group 0000 only: dgate's elements of group 9999 follow uncounted, as ConQuest sends them.
-    """
-    group_0000 = bytearray()
-    others = bytearray()
-    for tag in sorted(elements):
-        value = elements[tag]
-        if isinstance(value, int):
-            raw = struct.pack("<H", value)
-        else:
-            raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
-            raw += b"\0" * (len(raw) & 1)
-        target = others if tag >> 16 else group_0000
-        target += struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(raw)) + raw
-    return struct.pack("<HHII", 0, 0, 4, len(group_0000)) + bytes(group_0000) + bytes(others)
 
 
 @dataclass(slots=True)
@@ -161,10 +76,14 @@ class Message:
 
 
 class Identifier(io.BytesIO):
-    """The data set of a message that is no C-STORE-RQ, held in memory; what passes MAX_IDENTIFIER is dropped."""
+    """The data set of a message that is no C-STORE-RQ, in memory; what passes MAX_IDENTIFIER is dropped and told."""
+
+    too_long = False
 
     def write(self, chunk: Buffer, /) -> int:  # type: ignore[override]
-        return super().write(chunk) if self.tell() + len(chunk) <= MAX_IDENTIFIER else 0
+        if self.tell() + len(chunk) > MAX_IDENTIFIER:
+            self.too_long = True
+        return 0 if self.too_long else super().write(chunk)
 
 
 @dataclass(slots=True)
@@ -187,6 +106,8 @@ class DimseProvider(DIMSEServiceProvider):
         super().__init__(assoc)
         self._association = assoc
         self._arriving: _Arriving | None = None
+        self._collected = bytearray()
+        self._collecting_since = 0.0
         self.cancelled: set[int] = set()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -259,8 +180,10 @@ class DimseProvider(DIMSEServiceProvider):
         if message.field == C_CANCEL_RQ:
             if len(self.cancelled) < 64:
                 self.cancelled.add(message.command.number(RESPONDED_TO))
-        else:
-            self.msg_queue.put((message.context_id, cast(Any, message)))
+            return
+        # What was cancelled under this number before is over.
+        self.cancelled.discard(message.command.number(MESSAGE_ID))
+        self.msg_queue.put((message.context_id, cast(Any, message)))
 
     def discard(self) -> None:
         """Let go of messages that nobody will take any more, and of the one that was still arriving."""
@@ -273,56 +196,44 @@ class DimseProvider(DIMSEServiceProvider):
             if hasattr(sink, "discard"):
                 sink.discard()
 
-    def send(self, context_id: int, command: bytes, data: Iterable[Buffer] = ()) -> None:
+    def send(self, context_id: int, command: bytes, data: Iterable[Buffer] | None = None) -> None:
         """Send one message; `data` is the encoded data set in pieces of any size. Raises PeerGone.
 
         An error of `data` itself passes through while nothing has been sent; later it can only end the association.
         """
-        limit = (self.maximum_pdu_size or MAX_PDU) - 6
-        limit = max(min(limit, MAX_PDU), 16)
-        waiting = bytearray()
+        waiting, self._collected = self._collected, bytearray()
         begun = False
         try:
-            for pdu in _pdus(context_id, command, data, limit):
-                waiting += pdu
+            for part in pdus(context_id, command, data, self._payload):
+                waiting += part
                 if len(waiting) >= MAX_PDU:
                     begun = True
                     self._association.transmit(waiting)
                     waiting = bytearray()
-        except (OSError, EOFError) as error:
+        except PeerGone:
+            raise
+        except Exception as error:
             if not begun:
                 raise
             self._association.abort()
-            raise PeerGone(f"reading what was being sent failed: {error}") from error
+            raise PeerGone(f"reading what was being sent failed: {type(error).__name__}") from error
         self._association.transmit(waiting)
 
+    def collect(self, context_id: int, command: bytes, data: bytes | None = None) -> None:
+        """Send one of many small messages, together with its neighbours; `send` sends what is left. Raises PeerGone."""
+        now = time.monotonic()
+        if not self._collected:
+            self._collecting_since = now
+        for part in pdus(context_id, command, None if data is None else (data,), self._payload):
+            self._collected += part
+        if len(self._collected) >= _COLLECT_BYTES or now - self._collecting_since >= _COLLECT_SECONDS:
+            collected, self._collected = self._collected, bytearray()
+            self._association.transmit(collected)
 
-def prepare(connection: socket.socket, timeout_s: float) -> None:
-    """Send small segments at once; let a peer whose window stays closed hold a thread no longer than the timeout."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s), 0))
-
-
-def _pdus(context_id: int, command: bytes, data: Iterable[Buffer], limit: int) -> Iterator[bytes]:
-    """Cut a message into P-DATA-TF PDUs of one presentation data value each, `limit` bytes of payload at most."""
-    for start in range(0, len(command), limit):
-        piece = command[start : start + limit]
-        yield _pdu(context_id, 3 if start + limit >= len(command) else 1, piece)
-    previous: Buffer | None = None
-    for chunk in data:
-        view = memoryview(chunk)
-        for start in range(0, len(view), limit):
-            if previous is not None:
-                yield _pdu(context_id, 0, previous)
-            previous = view[start : start + limit]
-    if previous is not None:
-        yield _pdu(context_id, 2, previous)
-
-
-def _pdu(context_id: int, control: int, payload: Buffer) -> bytes:
-    size = len(payload)
-    return struct.pack(">BBIIBB", 4, 0, size + 6, size + 2, context_id, control) + payload
+    @property
+    def _payload(self) -> int:
+        """How much of a message one PDU to the peer carries: what it takes (0: anything), less the PDV's own head."""
+        return max(min(self.maximum_pdu_size or MAX_PDU, MAX_PDU) - 6, 2)
 
 
 class Association(PynetdicomAssociation):
@@ -363,10 +274,13 @@ class Association(PynetdicomAssociation):
         self._is_paused = True
         self.upper.finish()
 
-    def abort(self, block: bool = True) -> None:
-        """Send an A-ABORT and end; only for the thread that owns the association (`hang_up` is for others)."""
+    def _abort_blocking(self, block: bool = True) -> None:
+        """Send an A-ABORT and end; only for the thread that owns the association (`hang_up` is for others).
+
+        This is what `abort` does: pynetdicom puts it there after each event.
+        """
         if self.upper is None:
-            super().abort(block)
+            super()._abort_blocking(block)
             return
         if self._sent_abort or self.is_released:
             return
@@ -383,6 +297,12 @@ class Association(PynetdicomAssociation):
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection, whatever became of the association."""
+        connection = self.dul.socket.socket if self.dul.socket is not None else None
+        if connection is not None:
+            connection.close()
 
     def _run_reactor(self) -> None:
         """Serve messages until release or abort, blocking on the socket in between; pynetdicom calls this."""
@@ -404,7 +324,8 @@ class Association(PynetdicomAssociation):
                 self.is_established = False
                 evt.trigger(self, evt.EVT_ABORTED, {})
                 self.kill()
-            elif not self.upper.wait(self.network_timeout):
+            elif not self.upper.wait(self.network_timeout) and self.upper.is_alive():
+                self.fell_silent()
                 self.abort()
 
     @property
@@ -415,6 +336,9 @@ class Association(PynetdicomAssociation):
     def open_sink(self, context_id: int, command: CommandSet) -> DataSink:
         """Choose where the data set of an arriving message goes; C-STORE SCPs spool it."""
         return Identifier()
+
+    def fell_silent(self) -> None:
+        """Hear that the association is about to be aborted because the peer said nothing for too long."""
 
     def protocol_error(self, error: ProtocolError) -> None:
         """Hear why the association is about to be aborted; the accepting side logs it."""
@@ -427,7 +351,11 @@ class Association(PynetdicomAssociation):
         try:
             sock.sendall(data)
         except OSError as error:
-            self.dul.event_queue.put("Evt17")
+            # Nothing more can be said to a peer that does not listen.
+            if self.upper is None:
+                self.dul.event_queue.put("Evt17")
+            else:
+                self.upper.lose()
             raise PeerGone(f"sending failed: {error.strerror or error}") from error
 
     def wait_response(self, message_id: int, timeout_s: float | None) -> Message:
@@ -439,6 +367,7 @@ class Association(PynetdicomAssociation):
             try:
                 _, message = self._next(timeout_s)
             except queue.Empty:
+                self.abort()
                 raise PeerGone(f"no response within {timeout_s:g} s") from None
             if message is None:
                 self.dimse.msg_queue.put((None, None))  # the next one to wait must hear it too
@@ -452,10 +381,10 @@ class Association(PynetdicomAssociation):
         if self.upper is None:
             return self.dimse.msg_queue.get(timeout=timeout_s)
         while self.dimse.msg_queue.empty():
-            if not self.upper.wait(timeout_s):
-                if self.upper.is_alive():
-                    raise queue.Empty
+            if self.dul.state_machine.current_state != "Sta6":
                 return None, None
+            if not self.upper.wait(timeout_s) and self.upper.is_alive():
+                raise queue.Empty
         return self.dimse.msg_queue.get_nowait()
 
     def look(self) -> None:
@@ -467,13 +396,3 @@ class Association(PynetdicomAssociation):
         """Deal with a message that arrives while a response is awaited; it is dropped unless a subclass serves it."""
         if hasattr(message.data, "discard"):
             message.data.discard()
-
-
-def chunks(source: BinaryIO, length: int, size: int = MAX_PDU - 6) -> Iterator[bytes]:
-    """Read `length` bytes of `source` in pieces; raises EOFError when the file is shorter than that."""
-    while length:
-        piece = source.read(min(size, length))
-        if not piece:
-            raise EOFError("the file is shorter than it was")
-        length -= len(piece)
-        yield piece

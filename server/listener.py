@@ -7,89 +7,43 @@ import logging
 import socket
 import threading
 import time
-from typing import Any, cast
+from collections import deque
+from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
+from pynetdicom.transport import AddressInformation
 
 from server.association import AcceptedAssociation
 from server.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from server.server import Server
-from server.upper import prepare
+from server.upper import Connection, prepare
 
 log = logging.getLogger("dgate")
 
-
+_BACKLOG = 128
+# How many connections may be without an association request; of more, the one that waited longest is closed.
+_WAITING = 64
 # How long a stop waits for associations to end; their threads do not keep the process.
 _STOP_SECONDS = 5.0
-_ACCEPT_RETRY_S = 0.2
+_RETRY_SECONDS = 0.2
 
 
 class ListenError(Exception):
     """The port cannot be listened on; the text names key, address and remedy."""
 
 
-class _Handler(RequestHandler):
-    """Builds the association of one connection; pynetdicom's own would build its stock class."""
-
-    server: _Listener
-
-    def _create_association(self) -> AcceptedAssociation:
-        ae = self.ae
-        association = AcceptedAssociation(ae, self.server.dgate)
-        association._server = self.server
-        association.name = f"association {self.client_address[0]}:{self.client_address[1]}"
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
-        association.acceptor.maximum_length = ae.maximum_pdu_size
-        association.acceptor.ae_title = self.server.ae_title
-        association.acceptor.address_info = self.local
-        association.acceptor.implementation_class_uid = ae.implementation_class_uid
-        association.acceptor.implementation_version_name = ae.implementation_version_name
-        association.requestor.address_info = self.remote
-        return association
-
-
-class _Listener(AssociationServer):
-    """pynetdicom's server with a backlog, no delayed segments, and a bound on how long sending may block."""
-
-    request_queue_size = 128
-    dgate: Server
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        prepare(connection, self.dgate.settings.TCPIPTimeOut)
-        return connection, address
-
-
 class Listener:
     """Listens for associations until `stop`; `port` is the one that was bound (of interest with TCPPort 0)."""
 
     def __init__(self, server: Server) -> None:
-        settings = server.settings
-        _config.LOG_HANDLER_LEVEL = "none"
-        ae = ApplicationEntity(ae_title="DGATE")
-        ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-        ae.implementation_version_name = IMPLEMENTATION_VERSION
-        ae.maximum_pdu_size = settings.PDUSize
-        ae.maximum_associations = settings.MaxAssociations
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = settings.TCPIPTimeOut
-        address = (settings.BindAddress, settings.TCPPort)
-        try:
-            self._listener = _Listener(ae, address, "DGATE", [], request_handler=_Handler)
-        except OSError as error:
-            where = f"{address[0] or '*'}:{address[1]}"
-            raise ListenError(
-                f"TCPPort: cannot listen on {where}: {error.strerror}; stop what uses the port or choose another"
-            ) from None
-        self._listener.dgate = server
-        assert self._listener.socket is not None, "the socket was bound"
-        self._socket: socket.socket = self._listener.socket
-        self._socket.settimeout(None)
-        self._ae = ae
+        self._server = server
+        self._ae = _entity(server)
+        self._socket = _bound(server.settings.BindAddress, server.settings.TCPPort)
         self._stopping = threading.Event()
-        self.port: int = self._listener.server_address[1]
+        self._waiting: deque[AcceptedAssociation] = deque()
+        self.port: int = self._socket.getsockname()[1]
         server.port = self.port
         self._thread = threading.Thread(target=self._accept, name="listener")
 
@@ -102,27 +56,73 @@ class Listener:
         self._stopping.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
-        self._thread.join()
-        self._listener.server_close()
-        for association in self._ae.active_associations:
-            cast(AcceptedAssociation, association).hang_up()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._socket.close()
+        associations = [one for one in self._ae.active_associations if isinstance(one, AcceptedAssociation)]
+        for association in associations:
+            association.hang_up()
         end = time.monotonic() + _STOP_SECONDS
-        for association in self._ae.active_associations:
+        for association in associations:
             association.join(max(0.0, end - time.monotonic()))
 
     def _accept(self) -> None:
         """Give each connection its association until the socket is shut down."""
         while not self._stopping.is_set():
             try:
-                connection, address = self._listener.get_request()
+                connection, address = self._socket.accept()
             except OSError as error:
                 if not self._stopping.is_set():
                     log.error("***Cannot accept a connection: %s", error.strerror)
                     # Out of file descriptors, most likely: it passes when associations end.
-                    self._stopping.wait(_ACCEPT_RETRY_S)
+                    self._stopping.wait(_RETRY_SECONDS)
                 continue
             try:
-                self._listener.process_request(connection, address)
-            except OSError as error:
-                log.error("***Connection from %s failed: %s", address[0], error.strerror)
+                self._begin(connection, address)
+            except (OSError, RuntimeError) as error:  # gone already, or no thread can be started
+                log.error("***Connection from %s failed: %s", address[0], error)
                 connection.close()
+
+    def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        prepare(connection, self._server.settings.TCPIPTimeOut)
+        self._make_room()
+        association = AcceptedAssociation(self._ae, self._server)
+        association.name = f"association {address[0]}:{address[1]}"
+        association.set_socket(Connection(association, client_socket=connection))
+        association.acceptor.maximum_length = self._server.settings.PDUSize
+        association.acceptor.ae_title = self._ae.ae_title
+        association.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
+        association.acceptor.implementation_class_uid = self._ae.implementation_class_uid
+        association.acceptor.implementation_version_name = self._ae.implementation_version_name
+        association.requestor.address_info = AddressInformation.from_tuple(address)
+        association.start()
+        self._waiting.append(association)
+
+    def _make_room(self) -> None:
+        """Keep silent connections from crowding out the others: they have no association that a limit would count."""
+        self._waiting = deque(association for association in self._waiting if association.is_waiting)
+        while len(self._waiting) >= _WAITING:
+            oldest = self._waiting.popleft()
+            log.warning("*** Connection from %s closed: no association request came", oldest.peer_address)
+            oldest.hang_up()
+
+
+def _entity(server: Server) -> ApplicationEntity:
+    """What pynetdicom wants to know of us; how many associations there may be is decided when one is requested."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    ae = ApplicationEntity(ae_title="DGATE")
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION
+    ae.maximum_associations = 1 << 30
+    return ae
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ListenError(
+            f"TCPPort: cannot listen on {host or '*'}:{port}: {error.strerror}; "
+            "stop what uses the port or choose another"
+        ) from None

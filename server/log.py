@@ -1,14 +1,17 @@
 """ConQuest's logs: server (operator) log, trouble log, user log and the debug log, on the handlers that are asked for.
 
 Everything goes through the `dgate` logger of the standard library: INFO is the operator log, DEBUG the debug log, any
-line holding ``***`` is also trouble. The user log is the logger `dgate.user`. No line holds a patient name or ID.
+line holding ``***`` is also trouble. The user log is the logger `dgate.user`. No line names a patient, but one with a
+path holds what FileNameSyntax puts there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import logging.handlers
+import os
 import socket
 import sys
 import time
@@ -23,13 +26,43 @@ ROTATE_BYTES = 10 << 20
 ROTATE_KEEP = 5
 
 
-class StampedFormatter(logging.Formatter):
-    """``Fri Nov 20 21:38:34 2026 text``, one stamp a line, as ConQuest stamps files on Unix."""
+class LineFormatter(logging.Formatter):
+    """The message as one line: what came over the wire must not look like another one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return record.message if record.message.isprintable() else printable(record.message, len(record.message))
+
+
+class StampedFormatter(LineFormatter):
+    """``Fri Nov 20 21:38:34 2026 text``, a stamp before each line of a traceback too, as ConQuest stamps files."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.ctime(record.created)
-        text = super().format(record)
-        return "\n".join(f"{stamp} {line}" for line in text.splitlines() or [""])
+        return "\n".join(f"{stamp} {line}" for line in super().format(record).split("\n"))
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A file that is turned over when it has grown to ROTATE_BYTES."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=ROTATE_BYTES, backupCount=ROTATE_KEEP, encoding="utf-8", errors="replace")
+        self.setFormatter(StampedFormatter("%(message)s"))
+        self._failed = False
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Look at the size alone: the standard library's formats each record a second time for this."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
+    def close(self) -> None:
+        """Close the file; what a full disk did not take is lost and keeps nobody from stopping."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk is said once, not with a traceback for every line."""
+        if not self._failed:
+            self._failed = True
+            print(f"{self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)
 
 
 class ConsoleHandler(logging.handlers.DatagramHandler):
@@ -48,6 +81,27 @@ class ConsoleHandler(logging.handlers.DatagramHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A console that is not listening is no error."""
+
+
+class PipeHandler(logging.Handler):
+    """Writes each line to a named pipe that somebody reads; what he does not read in time is lost to him."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the pipe; raises OSError when nobody reads it, where a plain open would wait for ever."""
+        super().__init__()
+        self._pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.setFormatter(LineFormatter("%(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._pipe, f"{self.format(record)}\n".encode("utf-8", "replace"))
+
+    def close(self) -> None:
+        with self.lock or contextlib.nullcontext():
+            pipe, self._pipe = self._pipe, -1
+            if pipe >= 0:
+                os.close(pipe)
+        super().close()
 
 
 class _Trouble(logging.Filter):
@@ -84,7 +138,9 @@ class Logs:
 
     def add(self, target: str, *, debug: bool = False) -> None:
         """Log to `target` as well: ``-`` is standard output, digits a UDP port of the operator console, else a file."""
-        handler = self._handler(target)
+        self._attach(self._handler(target), debug=debug)
+
+    def _attach(self, handler: logging.Handler, *, debug: bool) -> None:
         handler.addFilter(_NotUser())
         if debug:
             handler.setLevel(self._level())
@@ -96,10 +152,9 @@ class Logs:
     def switch(self, target: str, *, debug: bool) -> None:
         """Send all logging to `target` instead (`log_on:`, `debuglog_on:`); log_on switches the debug log off."""
         opened = self._handler(target)
-        opened.close()
         self._remove(self._destination)
         self._remove(self._debug)
-        self.add(target, debug=debug)
+        self._attach(opened, debug=debug)
 
     def set_debug_level(self, level: int) -> None:
         """0 logs nothing to the debug log, 1 to 4 everything."""
@@ -120,21 +175,19 @@ class Logs:
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(errors="replace")  # names of files may hold any bytes
             handler: logging.Handler = logging.StreamHandler(sys.stdout)
-            handler.setFormatter(logging.Formatter("%(message)s"))
+            handler.setFormatter(LineFormatter("%(message)s"))
             return handler
         if target[:1].isdigit():
             handler = ConsoleHandler(self.console_host, int(target), self.pacs_name)
-            handler.setFormatter(logging.Formatter("%(message)s"))
+            handler.setFormatter(LineFormatter("%(message)s"))
             return handler
         return self._file(target)
 
     def _file(self, name: str) -> logging.Handler:
         path = self.base / name
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=ROTATE_BYTES, backupCount=ROTATE_KEEP, encoding="utf-8", errors="replace"
-        )
-        handler.setFormatter(StampedFormatter("%(message)s"))
-        return handler
+        if path.is_fifo():
+            return PipeHandler(path)
+        return LogFile(path)
 
     def _add(self, kept: list[logging.Handler], handler: logging.Handler, logger: logging.Logger) -> None:
         kept.append(handler)

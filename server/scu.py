@@ -13,9 +13,9 @@ from pynetdicom._globals import MODE_REQUESTOR
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from pynetdicom.transport import AddressInformation
 
-from server.dimse import (
+from server.commandset import (
     AFFECTED_SOP_CLASS,
     AFFECTED_SOP_INSTANCE,
     C_ECHO_RQ,
@@ -24,8 +24,6 @@ from server.dimse import (
     C_STORE_RQ,
     COMMAND_FIELD,
     DATA_SET_TYPE,
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION,
     MESSAGE_ID,
     MOVE_DESTINATION,
     NO_DATA_SET,
@@ -33,15 +31,19 @@ from server.dimse import (
     ORIGINATOR_ID,
     PRIORITY,
     STATUS,
-    Association,
     Buffer,
+    Value,
+    encode_command,
+)
+from server.dimse import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION,
+    Association,
     Identifier,
     Message,
     PeerGone,
-    Value,
-    encode_command,
-    prepare,
 )
+from server.upper import Connection, prepare
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -55,6 +57,12 @@ CONSOLE_COMMAND = 0x99990400
 CONSOLE_RESPONSE = 0x99990401
 CONSOLE_DATA = 0x99990402
 CONSOLE_ODD = 0x99990404
+
+# A reply may be a file.
+_MAX_REPLY = 1 << 30
+
+# How long a peer may take to agree that an association is over.
+_RELEASE_SECONDS = 10.0
 
 # The line ConQuest's own client sends for the server's operator log.
 _CONSOLE_LINE = "Server command sent using DGATE -- option"
@@ -103,8 +111,6 @@ class CommandReply:
 class OutgoingAssociation(Association):
     """An association we requested; used by one thread, which sends and waits for each response itself."""
 
-    max_command = 1 << 30
-
     def __init__(self, ae: ApplicationEntity) -> None:
         super().__init__(ae, MODE_REQUESTOR)
         self._last_id = 0
@@ -115,6 +121,13 @@ class OutgoingAssociation(Association):
         """A message ID for the next request."""
         self._last_id = self._last_id % 0xFFFF + 1
         return self._last_id
+
+    def keep_proposed(self, proposals: Sequence[Proposal]) -> None:
+        """Forget contexts that the peer accepted in a transfer syntax which was not proposed for them."""
+        for number, context in list(self._accepted_cx.items()):
+            accepted = [str(syntax) for syntax in context.transfer_syntax]
+            if not set(accepted[:1]) & set(proposals[number // 2].transfer_syntaxes):
+                self._rejected_cx.append(self._accepted_cx.pop(number))
 
     def context_for(self, abstract_syntax: str) -> tuple[int, str] | None:
         """(context ID, transfer syntax) of the first accepted context of a class."""
@@ -146,17 +159,19 @@ def connect(
 ) -> OutgoingAssociation:
     """Open an association that the caller will release or abort; raises AssociationFailed."""
     association = _prepare(peer, calling, proposals, timeout_s, pdu_size)
-    connection = association.dul.socket.socket if association.dul.socket else None
     try:
         association.request()
         if association.is_established:
-            return association
+            association.keep_proposed(proposals)
+            association.acse_timeout = min(timeout_s, _RELEASE_SECONDS)
+            if association.contexts_by_id:
+                return association
+            association.abort()
     except (OSError, ValueError) as error:
         raise AssociationFailed(f"{peer}: {error}") from None
     finally:
-        # pynetdicom forgets a socket that could not connect without closing it.
-        if connection is not None and not association.is_established:
-            connection.close()
+        if not association.is_established:
+            association.close()
     if association.is_rejected and association.acceptor.primitive is not None:
         raise AssociationFailed(f"{peer} rejected the association: {association.acceptor.primitive.reason_str}")
     if association.rejected_contexts:
@@ -178,7 +193,7 @@ def _prepare(
     remote = AddressInformation.from_addr_port(peer.host, peer.port)
     local = AddressInformation.from_tuple(("", 0) if remote.is_ipv4 else ("::0", 0))
     association.bind(evt.EVT_CONN_OPEN, lambda event: prepare(association.dul.socket.socket, timeout_s))  # type: ignore
-    association.set_socket(AssociationSocket(association, address=local))
+    association.set_socket(Connection(association, address=local))
     try:
         association.acceptor.ae_title = peer.ae
     except ValueError as error:
@@ -202,7 +217,7 @@ def _context(index: int, proposal: Proposal) -> PresentationContext:
 
 
 def exchange(
-    association: Association, context_id: int, elements: dict[int, Value], data: Iterable[Buffer] = ()
+    association: Association, context_id: int, elements: dict[int, Value], data: Iterable[Buffer] | None = None
 ) -> Message:
     """Send one request and wait for its one response; raises PeerGone."""
     command = encode_command(elements)
@@ -321,8 +336,9 @@ def send_command(peer: Peer, calling: str, line: str, *, upload: bytes | None = 
             elements[CONSOLE_DATA] = upload
             if len(upload) & 1:
                 elements[CONSOLE_ODD] = 1
-        # A command may take as long as it takes: regen and moves answer when they are done.
+        # A command may take as long as it takes (regen and moves answer when they are done), and answer with a file.
         association.dimse_timeout = None
+        association.max_command = _MAX_REPLY
         response = exchange(association, 1, elements).command
     payload = response.get(CONSOLE_RESPONSE)
     if payload is not None and response.number(CONSOLE_ODD) == 1:

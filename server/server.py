@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from db.index import Index
-
 from server.amap import AeMap
 from server.authority import Caller
 from server.dictionary import DicomDictionary
@@ -58,6 +57,7 @@ class Running:
     lock: threading.Lock = field(default_factory=threading.Lock)
     threads: int = 0
     open_threads: int = 0
+    admitted: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> int:
         """Count an association in and return its thread number."""
@@ -73,6 +73,24 @@ class Running:
             idle = self.open_threads <= 0
         if idle and self.when_idle:
             self.stopping.set()
+
+    def admit(self, host: str, limit: int, per_host: int) -> str:
+        """Count an association of `host` in, or say why there are too many already; 0 is no limit."""
+        with self.lock:
+            if limit and sum(self.admitted.values()) >= limit:
+                return f"{limit} associations are open (MaxAssociations)"
+            mine = self.admitted.get(host, 0)
+            if per_host and mine >= per_host:
+                return f"{mine} associations of its host are open (MaxAssociationsPerHost)"
+            self.admitted[host] = mine + 1
+            return ""
+
+    def leave(self, host: str) -> None:
+        """Count an association out that `admit` let in."""
+        with self.lock:
+            self.admitted[host] -= 1
+            if not self.admitted[host]:
+                del self.admitted[host]
 
     def stop(self) -> None:
         """Stop now: the listener closes and open associations are aborted."""

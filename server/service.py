@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import decode, encode
 
-from server.dimse import (
+from server.commandset import (
     AFFECTED_SOP_CLASS,
     AFFECTED_SOP_INSTANCE,
     COMMAND_FIELD,
@@ -22,13 +22,13 @@ from server.dimse import (
     RESPONDED_TO,
     RESPONSE,
     STATUS,
-    Identifier,
-    Message,
-    PeerGone,
     Value,
     encode_command,
 )
-from server.status import Answer, Refused, Status, answer_for
+from server.dimse import Identifier, Message, PeerGone
+from server.log import printable
+from server.sopclass import is_storage_class
+from server.status import Answer, Refused, Status, answer_for, cause
 
 if TYPE_CHECKING:
     from server.association import AcceptedAssociation
@@ -75,20 +75,26 @@ class Request:
         return str(self.association.contexts_by_id[self.message.context_id].transfer_syntax[0])
 
     @property
+    def encoding(self) -> tuple[bool, bool]:
+        """(implicit VR, little endian) of the identifier and those in the responses."""
+        return self.transfer_syntax == "1.2.840.10008.1.2", self.transfer_syntax != "1.2.840.10008.1.2.2"
+
+    @property
     def cancelled(self) -> bool:
         """Whether the peer has sent a C-CANCEL for this request."""
         self.association.look()
         return self.message_id in self.association.dimse.cancelled
 
     def identifier(self) -> Dataset:
-        """Decode the identifier that came with the request; Refused (0xC000) when it is missing or no data set."""
+        """Decode the identifier that came with the request; Refused when it is missing, no data set, or too long."""
         data = self.message.data
         if not isinstance(data, Identifier):
             raise Refused(Status.CANNOT_UNDERSTAND, "the request has no identifier")
+        if data.too_long:
+            raise Refused(Status.OUT_OF_RESOURCES, "the identifier is too long")
         data.seek(0)
-        implicit, little, deflated = _encoding(self.transfer_syntax)
         try:
-            identifier = decode(data, implicit, little, deflated)
+            identifier = decode(data, *self.encoding)
             for _ in identifier.iterall():  # pydicom reads lazily: let damage show here
                 pass
         except Exception as error:  # whatever a peer's bytes do inside pydicom is the peer's mistake
@@ -97,7 +103,7 @@ class Request:
 
     def encoded(self, identifier: Dataset) -> bytes:
         """Encode a data set in the transfer syntax of the request's context."""
-        encoded = encode(identifier, *_encoding(self.transfer_syntax))
+        encoded = encode(identifier, *self.encoding)
         assert encoded is not None, "pydicom could not encode a response of ours"
         return encoded
 
@@ -105,6 +111,13 @@ class Request:
         self, status: int, *, comment: str = "", fields: dict[int, Value] | None = None, data: bytes = b""
     ) -> None:
         """Send one response, pending or final; raises PeerGone."""
+        command = self.response(status, comment=comment, fields=fields, data=bool(data))
+        self.association.dimse.send(self.message.context_id, command, (data,) if data else None)
+
+    def response(
+        self, status: int, *, comment: str = "", fields: dict[int, Value] | None = None, data: bool = False
+    ) -> bytes:
+        """The command set of a response; `data` tells whether a data set follows."""
         elements: dict[int, Value] = {
             AFFECTED_SOP_CLASS: self.sop_class,
             COMMAND_FIELD: self.message.field | RESPONSE,
@@ -115,18 +128,13 @@ class Request:
         if self.sop_instance:
             elements[AFFECTED_SOP_INSTANCE] = self.sop_instance
         if comment:
-            elements[ERROR_COMMENT] = comment[:64]
+            elements[ERROR_COMMENT] = printable(comment, 64)
         elements.update(fields or {})
-        self.association.dimse.send(self.message.context_id, encode_command(elements), (data,) if data else ())
+        return encode_command(elements)
 
 
-def _encoding(transfer_syntax: str) -> tuple[bool, bool, bool]:
-    """(implicit VR, little endian, deflated) of a transfer syntax that identifiers may have."""
-    return (
-        transfer_syntax == "1.2.840.10008.1.2",
-        transfer_syntax != "1.2.840.10008.1.2.2",
-        transfer_syntax == "1.2.840.10008.1.2.1.99",
-    )
+# Identifiers are short, so nobody deflates them, and what inflates is not worth its dangers here.
+IDENTIFIER_SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 
 
 Handler = Callable[["Request", "Server"], Answer | None]
@@ -163,17 +171,30 @@ def service(name: str, command_field: int, sop_classes: Iterable[SopClass] = ())
     return register
 
 
+def is_storage(uid: str) -> bool:
+    """Whether C-STORE serves an abstract syntax: every storage class, and every private UID no other service has."""
+    return is_storage_class(uid) and not any(sop.uid == uid for row in SERVICES for sop in row.sop_classes)
+
+
+def is_served(uid: str) -> bool:
+    """Whether some service of the table answers on this abstract syntax."""
+    return is_storage(uid) or any(sop.uid == uid for row in SERVICES for sop in row.sop_classes)
+
+
 def _find(command_field: int, abstract_syntax: str) -> Service | None:
     for row in SERVICES:
-        if row.command_field == command_field and (
-            not row.sop_classes or any(sop.uid == abstract_syntax for sop in row.sop_classes)
-        ):
+        classes = row.sop_classes
+        served = any(sop.uid == abstract_syntax for sop in classes) if classes else is_storage(abstract_syntax)
+        if row.command_field == command_field and served:
             return row
     return None
 
 
 def serve(request: Request, server: Server) -> None:
     """Answer one request; every exception of a handler ends here as a status (PeerGone alone ends the association)."""
+    if request.message.field & RESPONSE:
+        log.info("A response that nobody awaits was dropped: command field 0x%04x", request.message.field)
+        return
     row = _find(request.message.field, request.abstract_syntax)
     try:
         answer = _unserved(request) if row is None else row.handler(request, server)
@@ -182,11 +203,11 @@ def serve(request: Request, server: Server) -> None:
     except Exception as error:
         known = answer_for(error, server.settings.StorageFailedErrorCode)
         answer = known or Answer(Status.PROCESSING_FAILURE, "internal error, see the server log")
-        name = row.name if row else f"command 0x{request.message.field:04x}"
+        name = _named(request, row)
         if known is None:
             log.exception("*** %s failed", name)
         else:
-            log.error("***%s refused with 0x%04x: %s", name, answer.status, error)
+            log.error("***%s refused with 0x%04x: %s", name, answer.status, cause(error))
     finally:
         if hasattr(request.message.data, "discard"):
             request.message.data.discard()
@@ -199,3 +220,11 @@ def _unserved(request: Request) -> Answer:
     if known:
         raise Refused(Status.SOP_CLASS_NOT_SUPPORTED, "not a service of this SOP class")
     raise Refused(Status.UNRECOGNISED_OPERATION, f"command field 0x{request.message.field:04x} is not known")
+
+
+def _named(request: Request, row: Service | None) -> str:
+    """A request as the log names it."""
+    name = row.name if row else f"Command 0x{request.message.field:04x}"
+    return printable(
+        " ".join(part for part in (name, request.sop_instance, "from", request.association.calling) if part)
+    )

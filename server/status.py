@@ -83,10 +83,19 @@ def answer_for(error: Exception, storage_failed: int) -> Answer | None:
     return None
 
 
+def cause(error: Exception) -> str:
+    """What went wrong, for the log: without the path, which often holds a patient ID."""
+    if isinstance(error, MissingFile):
+        return "its file is missing"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)
+
+
 def _comment(error: Exception) -> str:
-    """A short comment without paths: the log has the rest."""
+    """A short comment for the peer: the log has the rest."""
     if isinstance(error, DatabaseError):
         return "the index does not answer"
-    if isinstance(error, OSError) and not isinstance(error, (DeviceFull, MissingFile)):
-        return f"storage failed: {error.strerror or type(error).__name__}"[:64]
-    return str(error)[:64]
+    if isinstance(error, OSError):
+        return f"storage failed: {cause(error)}"[:64]
+    return cause(error)[:64]

@@ -8,18 +8,28 @@ DIMSE layer without becoming objects on the way.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import socket
 import struct
 import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
+from pynetdicom.pdu import A_ASSOCIATE_AC
+from pynetdicom.transport import AssociationSocket
+
+from server.commandset import Buffer
 
 if TYPE_CHECKING:
     from server.dimse import Association
 
+log = logging.getLogger("dgate")
+
+_A_ASSOCIATE_RQ = 1
+_NEGOTIATION = (1, 2, 3)
 _P_DATA = 4
 _KINDS = range(1, 8)
 _HEAD = struct.Struct(">BxI")
@@ -29,10 +39,23 @@ _MAX_ASSOCIATE = 1 << 20
 _MAX_OTHER = 1024
 # Some peers count the head of a presentation data value beyond the maximum they were told.
 _SLACK = 128
+# Where an A-ASSOCIATE PDU has its called and then its calling AE title (PS3.8 Table 9-11).
+_TITLES = slice(10, 42)
 # How much is read at once at the least.
 _LEAST_BUFFER = 256 << 10
 # How long a peer may take to close its side after release or abort.
 _LINGER_S = 2.0
+
+
+class Connection(AssociationSocket):
+    """The connection of an association, always closed: pynetdicom forgets a socket that its peer was faster to end."""
+
+    def _shutdown_socket(self) -> None:
+        connection = self.socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
 
 class UpperLayer(DULServiceProvider):
@@ -48,6 +71,18 @@ class UpperLayer(DULServiceProvider):
         self._view = memoryview(self._buffer)
         self._begin = self._end = 0
         self._timeout_s: float | None = -1.0
+        # The AE titles of the request as they came, which need not be what pynetdicom can carry.
+        self._titles = bytes(32)
+
+    @property
+    def called(self) -> str:
+        """The called AE title of the request; empty when the peer left it empty."""
+        return ae_title(self._titles[:16])
+
+    @property
+    def calling(self) -> str:
+        """The calling AE title of the request; empty when the peer left it empty."""
+        return ae_title(self._titles[16:])
 
     # What pynetdicom asks of a running thread
 
@@ -105,7 +140,8 @@ class UpperLayer(DULServiceProvider):
         while self._open() and self.state_machine.current_state == "Sta6" and self.assoc.dimse.msg_queue.empty():
             if not self._arrived():
                 return
-            self.wait(self._timeout_s if self._timeout_s != -1.0 else None)
+            if not self.wait(self._timeout_s if self._timeout_s != -1.0 else None):
+                self.lose()
 
     def _arrived(self) -> bool:
         if self._end > self._begin:
@@ -201,14 +237,34 @@ class UpperLayer(DULServiceProvider):
             self._association.dimse.take_values(raw[6:])
             return
         try:
-            pdu, event = self._decode_pdu(bytearray(raw))
+            pdu, event = self._decode_pdu(self._carried(bytearray(raw)))
+            if raw[0] in _NEGOTIATION:
+                # The state machine does this again, where it must not fail.
+                pdu.to_primitive()
         except Exception as error:  # what a peer's bytes do inside pynetdicom is the peer's mistake
-            self._association.refused(f"a PDU that cannot be read: {error}")
+            self._association.refused(f"a PDU of type {raw[0]} that cannot be read ({type(error).__name__})")
             self.event_queue.put("Evt19")
             return
         # The action for the event fetches the PDU.
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
+
+    def _carried(self, pdu: bytearray) -> bytearray:
+        """Keep the AE titles of a request, and give pynetdicom ones that it takes: ASCII, printable, not empty."""
+        if pdu[0] == _A_ASSOCIATE_RQ and len(pdu) >= _TITLES.stop:
+            self._titles = bytes(pdu[_TITLES])
+            carried = (_printable_ascii(title) or "?" for title in (self.called, self.calling))
+            pdu[_TITLES] = b"".join(title.encode().ljust(16) for title in carried)
+        return pdu
+
+    def _send(self, pdu: Any) -> None:
+        """Send a PDU of the state machine; an acceptance names the titles as the request had them (PS3.8 9.3.3)."""
+        if isinstance(pdu, A_ASSOCIATE_AC) and self.socket is not None:
+            encoded = bytearray(pdu.encode())
+            encoded[_TITLES] = self._titles
+            self.socket.send(bytes(encoded))
+        else:
+            super()._send(pdu)
 
     def _drain(self) -> None:
         """Run the state machine until nothing is left to act on."""
@@ -216,15 +272,30 @@ class UpperLayer(DULServiceProvider):
             try:
                 event = self.event_queue.get_nowait()
             except queue.Empty:
-                if self._process_recv_primitive():
+                # What waits to be sent when the connection has ended, a request of ours too, stays unsent.
+                if not self._kill_thread and self._process_recv_primitive():
                     continue
                 return
+            if self._kill_thread and self.state_machine.current_state == "Sta1":
+                continue  # said twice: it is over
             try:
                 self.state_machine.do_action(event)
             except InvalidEventError:
                 # Something that no state allows, after the peer broke the protocol: nothing more can be said.
-                self._kill_thread = True
+                self.lose()
                 return
+            except Exception:
+                log.exception("*** Upper layer: event %s failed", event)
+                self.lose()
+                return
+
+    def lose(self) -> None:
+        """Give the connection up without a word to the peer, which is beyond hearing one."""
+        self._kill_thread = True
+        connection = self._connection()
+        if connection is not None:
+            connection.close()
+        self._association.dimse.msg_queue.put((None, None))
 
     def finish(self) -> None:
         """End the connection: after release or abort once the peer has closed its side, else now."""
@@ -247,9 +318,50 @@ class UpperLayer(DULServiceProvider):
 
     def _close(self) -> None:
         """Close the connection and tell the state machine."""
-        connection = self._connection()
-        if connection is not None and self.socket is not None:
+        if self._connection() is not None and self.socket is not None:
             self.socket.close()
-            # pynetdicom's close leaves the socket open when the peer was faster in shutting it down.
-            connection.close()
         self._drain()
+
+
+def ae_title(raw: bytes) -> str:
+    """An AE title without padding: blanks, or the NUL of ConQuest's PadAEWithZeros, behind which nothing counts."""
+    return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
+
+
+def _printable_ascii(text: str) -> str:
+    return "".join(c if c.isascii() and c.isprintable() and c != "\\" else "?" for c in text)
+
+
+def prepare(connection: socket.socket, timeout_s: float) -> None:
+    """Send small segments at once; let a peer whose window stays closed hold a thread no longer than the timeout."""
+    limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+_PDU_HEAD = struct.Struct(">BBIIBB")
+
+
+def pdus(context_id: int, command: bytes, data: Iterable[Buffer] | None, limit: int) -> Iterator[Buffer]:
+    """Cut a message into P-DATA-TF PDUs of one presentation data value each, `limit` bytes of payload at most."""
+    for start in range(0, len(command), limit):
+        piece = command[start : start + limit]
+        yield _head(context_id, 3 if start + limit >= len(command) else 1, len(piece))
+        yield piece
+    if data is None:
+        return
+    previous: Buffer = b""
+    for chunk in data:
+        view = memoryview(chunk)
+        for start in range(0, len(view), limit):
+            if previous:
+                yield _head(context_id, 0, len(previous))
+                yield previous
+            previous = view[start : start + limit]
+    yield _head(context_id, 2, len(previous))
+    yield previous
+
+
+def _head(context_id: int, control: int, size: int) -> bytes:
+    return _PDU_HEAD.pack(4, 0, size + 6, size + 2, context_id, control)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -22,6 +23,7 @@ __all__ = [
     "Devices",
     "UnknownDevice",
     "configured_devices",
+    "index_name",
     "lock_devices",
     "relative_names",
 ]
@@ -149,15 +151,33 @@ def configured_devices(settings: StorageSettings, base: Path) -> Devices:
 
 
 def relative_names(file: str) -> tuple[str, ...]:
-    """The relative paths that a file name of the index may stand for: as it is, and with ``\\`` as separator.
+    """The relative paths that a file name of the index may stand for, likeliest first.
 
-    Raises UnsafePath for what is absolute, has a drive, a NUL or a ``..``, with either separator.
+    They are the name itself, with ``\\`` as separator, and both in Latin-1, in which ConQuest writes names of patients
+    into the file system. Raises UnsafePath for what is absolute, has a drive, a NUL or a ``..``, with either separator.
     """
     forward = file.replace("\\", "/")
     parts = PurePosixPath(forward).parts
     if not parts or forward.startswith("/") or ".." in parts or "\0" in file or _DRIVE.match(file):
         raise UnsafePath(f"the index names {file!r}, which is no path below a device")
-    return (file,) if forward == file else (file, forward)
+    names: tuple[str, ...] = (file,) if forward == file else (file, forward)
+    if file.isascii():
+        return names
+    with contextlib.suppress(UnicodeEncodeError):
+        names += tuple(os.fsdecode(name.encode("latin-1")) for name in names)
+    return names
+
+
+def index_name(path: str) -> str:
+    """A path below a device as the index keeps it: as text, read as Latin-1 when the file system's bytes are no UTF-8.
+
+    `relative_names` finds the way back.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode("latin-1")
+    return path
 
 
 class DeviceLocks:

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.cleaning import numbered
-from storage.device import MB, Device, DeviceLocks, DeviceSpace, configured_devices, lock_devices, relative_names
+from storage.device import (
+    MB,
+    Device,
+    DeviceLocks,
+    DeviceSpace,
+    configured_devices,
+    index_name,
+    lock_devices,
+    relative_names,
+)
 from storage.errors import DeviceError, DeviceFull, MissingFile, UnsafePath
 from storage.header import Header, TagPath
 from storage.naming import Naming, read_syntax
@@ -137,24 +146,25 @@ class Storage:
         if ".." not in path.parts:
             for root in roots:
                 if path != root and path.is_relative_to(root):
-                    return self._name_at(root), path.relative_to(root).as_posix()
+                    return self._name_at(root), index_name(path.relative_to(root).as_posix())
         real = Path(os.path.realpath(path))
         for root in roots:
             real_root = Path(os.path.realpath(root))
             if real != real_root and real.is_relative_to(real_root):
-                return self._name_at(root), real.relative_to(real_root).as_posix()
+                return self._name_at(root), index_name(real.relative_to(real_root).as_posix())
         return None
 
-    def remove(self, device: str, file: str) -> None:
+    def remove(self, device: str, file: str, *, but: Path | None = None) -> None:
         """Delete a file, its mirror copy, and directories above them that are empty then; gone already is no error.
 
-        Raises UnsafePath when the file lies outside of the device, UnknownDevice, or OSError.
+        `but` is left, should the name stand for that file too. Raises UnsafePath when the file lies outside of the
+        device, UnknownDevice, or OSError.
         """
         match = _MAG.fullmatch(device)
         for root in self.device(match[1] if match else device).roots:
             for name in relative_names(file):
                 path = root / name
-                if os.path.lexists(path):
+                if path != but and os.path.lexists(path):
                     _remove_below(root, path)
                     break
 

@@ -11,6 +11,8 @@ from pydicom.charset import (
     python_encoding,
 )
 
+from storage.errors import NotConvertible
+
 _ESCAPE = b"\x1b"
 _FRAGMENT = re.compile(b"^[^\x1b]+|\x1b[^\x1b]*")
 # What ends the effect of an escape sequence of a single-byte set (PS3.5 6.1.2.5.3); a backslash parts values.
@@ -22,6 +24,7 @@ _KEEP_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2"})
 
 _NAME_VRS = frozenset({"PN"})
 _CHARSET_VRS = frozenset({"PN", "LO", "LT", "SH", "ST", "UC", "UT", "UN"})
+_ASCII_ONLY = frozenset({b"", b"ISO_IR 6", b"ISO 2022 IR 6"})
 _BINARY_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ"})
 # Format and size of one number, and the digits that floats may need.
 _NUMBERS = {
@@ -53,6 +56,16 @@ def value_text(vr: str, value: bytes, charset: bytes, little_endian: bool) -> st
     if vr not in _CHARSET_VRS or (value.isascii() and _ESCAPE not in value):
         return value.decode("latin-1").rstrip(" ")
     return _decode(value, _encodings(charset), _RESETS_IN_NAMES if vr in _NAME_VRS else _RESETS_IN_TEXT).rstrip(" ")
+
+
+def encoded_text(text: str, charset: bytes) -> bytes:
+    """Write text as a value in the character set of a (0008,0005) value; NotConvertible when that has no such signs."""
+    first = charset.partition(b"\\")[0].strip(b" \0")
+    codec = "ascii" if text.isascii() or first in _ASCII_ONLY else _encodings(charset)[0]
+    try:
+        return text.encode(codec)
+    except UnicodeEncodeError:
+        raise NotConvertible("the character set of the object does not have what is to be written") from None
 
 
 def _numbers(vr: str, value: bytes, order: str) -> str:

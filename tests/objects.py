@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def with_pixels(made: Dataset, rows: int = 16, columns: int = 16, frames: int = 
 
 def encoded(made: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
     """The object as a DICOM Part 10 file, swapping pixel words for big endian (pydicom does not)."""
-    copy = Dataset(made)
+    copy = deepcopy(made)  # Dataset(made) would share its elements
     if transfer_syntax == ExplicitVRBigEndian and "PixelData" in copy:
         copy.PixelData = np.frombuffer(copy.PixelData, "<u2").astype(">u2").tobytes()
         copy["PixelData"].VR = "OW"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from db.errors import DatabaseError, Refused
+from db.errors import DatabaseError, MissingUid, Refused
 from db.query import Query
 from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, TagPath
 from dgate.arguments import REPLY, DroppedFile, ObjectName, OutputFile, Upload
 from dgate.command import CommandError, command
 from server.authority import Caller
-from server.pipeline.dropped import NotEntered, enter_file, enter_upload
+from server.log import printable
+from server.pipeline.dropped import Dropped, NotEntered, enter_file, enter_upload
 from server.server import Server
 from server.status import Mismatch
 from storage.dump import dump_header as dump
@@ -27,21 +28,26 @@ def addimagefile(server: Server, file: DroppedFile, patid: str = "", *, caller: 
     """Copy file into server, optionally new patid.
 
     `file` is a DICOM file on the server, or a .gz, .zip or .tar file of them; it stays where it is. With `patid` the
-    copies get that patient ID and new UIDs. The reply is ``0`` when everything was entered, else ``1``; the trouble
-    log says why. A comma counts as part of the name while .dcm, .v2, .hl7 or .gz follows.
+    copies get that patient ID and new UIDs, the same ones whenever the same UID comes again. The reply is ``0`` when
+    every object was entered, else ``1``; the trouble log says why. Files in an archive that are no DICOM objects are
+    passed over. A comma counts as part of the name while .dcm, .v2, .hl7 or .gz follows.
     """
+    dropped = Dropped(file.text, patid.strip(), caller.calling)
+    name = printable(file.text)
     try:
         if upload is not None:
-            data = upload if isinstance(upload, bytes) else upload.read_bytes()
-            enter_upload(server, file.text, data, patient_id=patid, calling=caller.calling)
+            enter_upload(server, dropped, upload if isinstance(upload, bytes) else upload.read_bytes())
         else:
             assert file.path is not None, "without an upload the file is one of the server"
-            enter_file(server, file.path, patient_id=patid, calling=caller.calling)
-    except (StorageError, Mismatch, Refused, DatabaseError, NotEntered, OSError) as error:
-        reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else error
-        log.error("***[AddImageFile] %s -FAILED: %s", file.text, reason)
+            enter_file(server, dropped, file.path)
+    except (Mismatch, MissingUid) as error:
+        log.error("***[AddImageFile] %s -FAILED: file does not contain correct UIDs: %s", name, error)
         return "1"
-    log.info("Added file: %s", file.text)
+    except (StorageError, Refused, DatabaseError, NotEntered, OSError) as error:
+        reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else error
+        log.error("***[AddImageFile] %s -FAILED: Error on Load: %s", name, reason)
+        return "1"
+    log.info("Added file: %s", name)
     return "0"
 
 
@@ -59,11 +65,11 @@ def dump_header(server: Server, filein: ObjectName, fileout: OutputFile = REPLY)
     """Create header dump of file.
 
     `filein` is a file on the server, ``patid:sop`` or ``study\\series\\sop``. A line an element: tag, length, VR, name,
-    value; items of sequences are indented by ``>``.
+    value; items of sequences are indented by ``>``. Of a value 512 bytes are shown.
     """
     path = filein.path or _stored(server, filein)
     try:
-        text = dump(path, server.dictionary.keyword_of)
+        text = dump(path, server.dictionary)
     except StorageError as error:
         raise CommandError(str(error)) from error
     except OSError as error:

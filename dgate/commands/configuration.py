@@ -16,7 +16,8 @@ _AMAP_LINE = Printf("%-17s %-30s %-10s %-16s\n")
 _PAIR = Printf("%s %s")
 _DIC = Printf("%04x %04x %c%c %s")
 _SQLDEF = Printf("0x%4.4x, 0x%4.4x %20s %4d %10s %12s")
-_TYPES = {
+# What ConQuest calls the types of dicom.sql when it lists them.
+DICOM_TYPES = {
     "DT_DATE": "DT_DATE (DA)",
     "DT_UINT16": "DT_UINT16 (US)",
     "DT_UINT32": "DT_UINT32 (UL)",
@@ -329,5 +330,5 @@ def get_sqldef(server: Server, level: Filled, index: Index, fmt: Printf = _SQLDE
         return None
     entry = table.entries[index]
     tag = entry.path[-1]
-    kind = _TYPES.get(entry.dicom_type, entry.dicom_type)
+    kind = DICOM_TYPES.get(entry.dicom_type, entry.dicom_type)
     return fmt % (tag >> 16, tag & 0xFFFF, entry.name, entry.length, entry.sql_type, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from server.server import Server
 GROUP = "Database options"
 
 _STAR = Printf("%s*")
+# What a query may hold in memory, with what each row costs beside its text.
+_MOST_BYTES = 256 << 20
+_ROW_BYTES = 100
+
+log = logging.getLogger("dgate")
 
 
 @command("query:table|fields|where|fmt|file", group=GROUP, rights="read")
@@ -32,7 +38,8 @@ def query(
     printed through `fmt` with a line end; a ``*`` that ends `fmt` is put between rows instead. With a `file` the reply
     is ``0``, or ``1`` when there was no row.
     """
-    return _deliver(_rows(server, table, fields, where), fields, fmt, file)
+    rows = _rows(server, table, fields, where, file)
+    return _no_rows(file) if not rows else _deliver(rows, fmt, file)
 
 
 @command("query2:tab|fld|whe|fmt|max|file", group=GROUP, rights="read")
@@ -49,23 +56,35 @@ def query2(
 
     Of n rows, when that is more than `max`, every ceil(n/max)-th is listed.
     """
-    rows = _rows(server, tab, fld, whe)
+    rows = _rows(server, tab, fld, whe, file)
     step = -(-len(rows) // max) if 0 < max < len(rows) else 1
-    return _deliver(rows[::step], fld, fmt, file)
+    return _no_rows(file) if not rows else _deliver(rows[::step], fmt, file)
 
 
-def _rows(server: Server, table: str, fields: str, where: str) -> list[tuple[str, ...]]:
+def _rows(server: Server, table: str, fields: str, where: str, file: OutputFile) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    size = 0
     try:
-        return list(server.index.raw_query(table, fields, where))
-    except QueryRefused as error:
-        raise CommandError(str(error)) from error
+        for row in server.index.raw_query(table, fields, where):
+            rows.append(row)
+            size += _ROW_BYTES + sum(map(len, row))
+            if size > _MOST_BYTES:
+                raise CommandError(f"the result is larger than {_MOST_BYTES >> 20} MB: ask for less of it")
+    except QueryRefused:
+        # What is wrong may be a patient's name that lacks its quotes.
+        log.warning("*** A query was refused, or not understood by the database; the debug log says why")
+        log.debug("Query refused", exc_info=True)
+        return []
+    return rows
 
 
-def _deliver(rows: Sequence[tuple[str, ...]], fields: str, fmt: Printf | None, file: OutputFile) -> str:
-    width = len(rows[0]) if rows else fields.count(",") + 1
-    shown = fmt or Printf("%s " * width)
-    if not rows:
-        return file.deliver("", done="1") if _is_file(file) else ""
+def _no_rows(file: OutputFile) -> str:
+    """The reply to a query without rows: nothing, not even the head that browsers get; a file is emptied."""
+    return file.deliver("", done="1") if _is_file(file) else ""
+
+
+def _deliver(rows: Sequence[tuple[str, ...]], fmt: Printf | None, file: OutputFile) -> str:
+    shown = fmt or Printf("%s " * len(rows[0]))
     if shown.text.endswith("*"):
         inner = Printf(shown.text[:-1])
         return file.deliver("*".join(inner % row for row in rows), done="0")
@@ -73,7 +92,7 @@ def _deliver(rows: Sequence[tuple[str, ...]], fields: str, fmt: Printf | None, f
 
 
 def _is_file(file: OutputFile) -> bool:
-    return file.text not in ("", "binary", "cgi", "pre")
+    return file.text not in ("", "binary", "cgi")
 
 
 @contextmanager

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 
 from db.query import Query
-
 from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, TagPath
 from dgate.arguments import DateRange, Key, PatientAnd, ServerFile
 from dgate.command import CommandError, command
-from server.pipeline.delete import delete
+from server.log import printable
+from server.pipeline.delete import TooWide, delete, select
 from server.server import Server
 from storage.header import NotDicom, read_header
 from storage.part10 import read_object_file
 
 GROUP = "Delete options"
 STUDY_DATE = (0x00080020,)
+
+# As lenient as it may be: what would match other objects in a query is no UID.
+_UID = re.compile(r"[^*?\\\s]+")
 
 log = logging.getLogger("dgate")
 
@@ -63,6 +67,7 @@ def deletepatient(server: Server, patid: Key) -> None:
     """
     log.info("Deleting a patient")
     _delete(server, {PATIENT_ID: str(patid)}, worklist=True)
+    server.index.delete_worklist(str(patid))
 
 
 @command("deletestudy:patid:studyuid", group=GROUP, destructive=True)
@@ -71,7 +76,7 @@ def deletestudy(server: Server, patid_studyuid: PatientAnd) -> None:
 
     The patient ID and its colon may be left out.
     """
-    log.info("Deleting study: %s", patid_studyuid.uid)
+    log.info("Deleting study: %s", printable(patid_studyuid.uid))
     _delete(server, _with_patient(patid_studyuid, STUDY_UID))
 
 
@@ -91,7 +96,7 @@ def deleteseries(server: Server, patid_seriesuid: PatientAnd) -> None:
 
     The patient ID and its colon may be left out.
     """
-    log.info("Deleting series: %s", patid_seriesuid.uid)
+    log.info("Deleting series: %s", printable(patid_seriesuid.uid))
     _delete(server, _with_patient(patid_seriesuid, SERIES_UID))
 
 
@@ -101,7 +106,7 @@ def deleteimage(server: Server, patid_sop: PatientAnd) -> None:
 
     The patient ID and its colon may be left out. ConQuest has this since 1.5.
     """
-    log.info("Deleting image: %s", patid_sop.uid)
+    log.info("Deleting image: %s", printable(patid_sop.uid))
     _delete(server, _with_patient(patid_sop, SOP_INSTANCE))
 
 
@@ -113,7 +118,10 @@ def _with_patient(argument: PatientAnd, path: TagPath) -> dict[TagPath, str]:
 
 
 def _delete(server: Server, keys: Mapping[TagPath, str], *, files: bool = True, worklist: bool = False) -> None:
-    chosen = list(server.index.select_objects(Query(level="IMAGE", keys=keys)))
+    try:
+        chosen = select(server, keys)
+    except TooWide as error:
+        raise CommandError(str(error)) from error
     delete(server, chosen, files=files, worklist=worklist)
 
 
@@ -128,10 +136,14 @@ def _delete_file(server: Server, file: ServerFile, *, files: bool) -> None:
             uid = read_header(source, found.transfer_syntax, [SOP_INSTANCE]).text(*SOP_INSTANCE)
     except NotDicom as error:
         raise CommandError(f"the file does not contain correct UIDs: {error}") from error
+    if not _UID.fullmatch(uid):
+        raise CommandError("the file does not contain correct UIDs: its SOP instance UID is none")
     indexed = list(server.index.select_objects(Query(level="IMAGE", keys={SOP_INSTANCE: uid})))
-    if indexed and (indexed[0].device, indexed[0].file) != place:
+    here = [stored for stored in indexed if (stored.device, stored.file) == place]
+    if indexed and not here:
         raise CommandError(f"the index has this object elsewhere, as {indexed[0].device}:{indexed[0].file}")
-    if indexed:
-        delete(server, indexed, files=files)
+    if here:
+        delete(server, here, files=files)
     elif files:
+        log.info("Removing a file that the index does not know: [%s:%s]", *place)
         server.storage.remove(*place)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import struct
 import time
 
 from dgate import __version__
-from dgate.arguments import NUMBER, REPLY, Ae, Filled, Number, OutputFile, Printf
+from dgate.arguments import NUMBER, REPLY, Filled, Number, OutputFile, Printf
 from dgate.command import CommandError, command
 from server.authority import Caller
 from server.dimse import PeerGone
-from server.outgoing import peer_named
+from server.outgoing import peer_or_self
 from server.scu import IMPLICIT_LITTLE, VERIFICATION, AssociationFailed, Proposal, associate, send_c_echo
 from server.server import Server
-from storage.errors import UnknownDevice
 
 GROUP = "Logging options"
 
+MB = 1024 * 1024
+
+# CACHE devices belong to jukeboxes, of which there are none.
+_DEVICE = re.compile("MAG|MIRROR|CACHE")
 _NOTHING_COMPRESSED = "NKI 0, JPEG 0, JPEG2000 0, RLE 0, Planes removed 0, Palettes removed 0, Downsize 0"
 
 
@@ -86,7 +91,7 @@ def display_status(server: Server, file: OutputFile = REPLY) -> str:
         "Images printed=0, in color=0",
         f"Activity: {served}, gpps:0",
         f"Images (de)compressed: {_NOTHING_COMPRESSED}",
-        *(f"Space on {device.name:<6}: {device.free_mb()} MByte" for device in server.storage.devices),
+        *(f"Space on {space.name:<6}: {space.free_mb} MByte" for space in server.storage.space()),
         f"Database type: {server.index.database_type}",
     ]
     return file.deliver("".join(f"{line}\n" for line in lines), pre=True)
@@ -105,30 +110,40 @@ def status_string(server: Server, file: OutputFile = REPLY) -> str:
 def get_freestore(server: Server, dev: str, fmt: Printf = NUMBER) -> str:
     """Report free #Mb on device.
 
-    `dev` is a device name such as ``MAG0``. The reply is the whole number of mebibytes that can still be written
-    there, printed through `fmt`: ``get_freestore:MAG0,%d MB free`` gives ``51200 MB free``.
+    `dev` is ``MAGn``, or ``MIRRORn`` for its mirror. The reply is the whole number of mebibytes that can still be
+    written there, printed through `fmt`: ``get_freestore:MAG0,%d MB free`` gives ``51200 MB free``.
 
     A number that dicom.ini does not declare has 0 free and a name of any other kind -1, so that scripts which test
     for these keep working.
     """
-    try:
-        free = server.storage.device(dev).free_mb()
-    except UnknownDevice:
-        free = 0 if dev.upper().startswith(("MAG", "MIRROR", "CACHE")) else -1
-    return fmt % free
+    return fmt % _free_mb(server, dev.strip().upper())
+
+
+def _free_mb(server: Server, name: str) -> int:
+    kind = _DEVICE.match(name)
+    if kind is None:
+        return -1
+    for device in server.storage.devices:
+        root = {"MAG": device.root, "MIRROR": device.mirror}.get(kind[0])
+        if root is not None and name == device.name.replace("MAG", kind[0]):
+            try:
+                return shutil.disk_usage(root).free // MB
+            except OSError:
+                return 0  # its directory is gone
+    return 0
 
 
 @command("echo:AE,file", group=GROUP, rights="read")
-def echo(server: Server, AE: Ae, file: OutputFile = REPLY) -> str:
+def echo(server: Server, AE: Filled, file: OutputFile = REPLY) -> str:
     """Echo server; show response.
 
-    `AE` is a title of acrnema.map; the reply is ``AE is UP`` or ``AE is DOWN``.
+    `AE` is a title of acrnema.map, or this server's own; the reply is ``AE is UP`` or ``AE is DOWN``.
     """
     return file.deliver(f"{AE} is {'UP' if _answers(server, AE) else 'DOWN'}", pre=True)
 
 
 def _answers(server: Server, ae: str) -> bool:
-    peer = peer_named(server, ae)
+    peer = peer_or_self(server, ae)
     if peer is None:
         return False
     proposals = [Proposal(VERIFICATION, (IMPLICIT_LITTLE,))]

@@ -9,6 +9,7 @@ from dgate.arguments import Filled, ServerFile
 from dgate.command import CommandError, command
 from server.pipeline.regen import regenerate, regenerate_file
 from server.server import Server
+from storage.cleaning import RESERVED
 from storage.errors import UnknownDevice
 
 GROUP = "Maintenance options"
@@ -93,12 +94,18 @@ def device_root(server: Server, name: str) -> Path:
 
 
 def directory_on(server: Server, device: str, directory: str) -> Path:
-    """A directory below the root of a device; raises CommandError when it lies elsewhere or does not exist."""
+    """A directory below the root of a device; raises CommandError when it lies elsewhere or does not exist.
+
+    It may be a link that leads off the device: sites move old patients to other disks so.
+    """
     root = device_root(server, device)
-    path = (root / directory).resolve()
-    if not path.is_relative_to(root.resolve()) or not path.is_dir():
+    path = root / directory
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else ("..",)
+    if ".." in parts or not path.is_dir():
         raise CommandError(f"{directory} is no directory of {device}")
-    return root / directory
+    if any(part.lower() in RESERVED for part in parts):
+        raise CommandError(f"{directory} is not regenerated: it holds temporary files")
+    return path
 
 
 def enter_stored_file(server: Server, path: Path) -> None:

@@ -8,8 +8,9 @@ from pydicom.dataset import Dataset
 
 from dgate.arguments import Ae, DateRange, Filled, PatientAnd
 from dgate.command import CommandError, command
-from server.dimse import COMPLETED, STATUS, WARNING, PeerGone
-from server.outgoing import own_peer, peer_named
+from server.commandset import COMPLETED, STATUS, WARNING
+from server.dimse import PeerGone
+from server.outgoing import own_peer, peer_or_self
 from server.scu import IMPLICIT_LITTLE, AssociationFailed, Proposal, associate, send_c_move
 from server.server import Server
 
@@ -104,9 +105,11 @@ def _with_patient(argument: PatientAnd, keyword: str) -> dict[str, str]:
 def _move(server: Server, source: str, dest: str, model: str, message_id: int, **keys: str) -> str:
     """C-MOVE to the source; the message ID is ConQuest's, as it shows up as move originator at the destination."""
     identifier = Dataset()
+    if not all(value.isascii() for value in keys.values()):
+        identifier.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in keys.items():
         setattr(identifier, keyword, value)
-    peer = own_peer(server) if source in ("(local)", server.ae_title) else peer_named(server, source)
+    peer = own_peer(server) if source == "(local)" else peer_or_self(server, source)
     proposals = [Proposal(uid, (IMPLICIT_LITTLE,)) for uid in (PATIENT_ROOT, STUDY_ROOT)]
     failed = f"1 Move failed from {source} to {dest}"
     if peer is None:
@@ -114,12 +117,14 @@ def _move(server: Server, source: str, dest: str, model: str, message_id: int, *
         return failed
     try:
         with associate(peer, server.ae_title, proposals, timeout_s=server.settings.TCPIPTimeOut) as association:
-            final = send_c_move(association, model, identifier, dest, message_id).command
+            final = send_c_move(association, model, identifier, dest.ljust(16), message_id).command
     except (AssociationFailed, PeerGone) as error:
         log.error("***Move from %s to %s: %s", source, dest, error)
         return failed
-    moved = final.number(COMPLETED) + final.number(WARNING)
-    if final.number(STATUS) != 0 or not moved:
-        log.error("***Move from %s to %s ended with 0x%04x, %d sent", source, dest, final.number(STATUS), moved)
+    # Counts may be left out of the last response (PS3.7 9.1.4.1.7), and then say nothing.
+    nothing = COMPLETED in final and not final.number(COMPLETED) + final.number(WARNING)
+    if final.number(STATUS) != 0 or nothing:
+        sent = "nothing was sent" if nothing else f"{final.number(COMPLETED)} sent"
+        log.error("***Move from %s to %s ended with 0x%04x, %s", source, dest, final.number(STATUS), sent)
         return failed
     return "0"

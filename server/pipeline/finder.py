@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from db.query import Query
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from db.query import Query
 from server.dimse import PeerGone
-from server.outgoing import peer_named
+from server.outgoing import peer_or_self
 from server.scu import EXPLICIT_LITTLE, IMPLICIT_LITTLE, AssociationFailed, Proposal, associate, send_c_find
 from server.server import Server
+from server.textfile import decode
 from storage.errors import MissingFile
 from storage.header import TagPath
 
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 PATIENT_NAME = (0x00100010,)
@@ -28,6 +31,7 @@ STUDY_UID = (0x0020000D,)
 SERIES_TIME = (0x00080031,)
 MODALITY = (0x00080060,)
 SERIES_UID = (0x0020000E,)
+SERIES_NUMBER = (0x00200011,)
 SOP_UID = (0x00080018,)
 IMAGE_NUMBER = (0x00200013,)
 SLICE_LOCATION = (0x00201041,)
@@ -35,7 +39,7 @@ FRAMES = (0x00280008,)
 OBJECT_FILE = (0x99990800,)
 DEVICE_NAME = (0x99990801,)
 
-_DATE = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,2}|[0-9]{8}?-[0-9]{8}?|[0-9]{8}-|-[0-9]{8}")
+_DATE = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,2}|[0-9]{8}-(?:[0-9]{8})?|-[0-9]{8}")
 
 Row = Mapping[TagPath, str]
 
@@ -111,9 +115,9 @@ def _whole_dates(date: str) -> str:
 
 
 def found_series(server: Server, source: str, patient: str, study: str) -> list[str]:
-    """Series UIDs of a patient and study, each empty for all."""
+    """Series UIDs of a patient and study, each empty for all, in order of series number."""
     keys = _given({PATIENT_ID: patient, STUDY_UID: study})
-    rows = _ask(server, source, "SERIES", keys, (SERIES_UID,))
+    rows = sorted(_ask(server, source, "SERIES", keys, (SERIES_UID, SERIES_NUMBER)), key=_in_order(SERIES_NUMBER))
     return list(dict.fromkeys(row[SERIES_UID] for row in rows if row.get(SERIES_UID)))
 
 
@@ -121,7 +125,7 @@ def found_images(server: Server, source: str, patient: str, series: str) -> list
     """The images of a patient and series, each empty for all, in order of image number."""
     keys = _given({PATIENT_ID: patient, SERIES_UID: series})
     wanted = (PATIENT_ID, SOP_UID, IMAGE_NUMBER, FRAMES, OBJECT_FILE, DEVICE_NAME)
-    rows = sorted(_ask(server, source, "IMAGE", keys, wanted), key=_image_number)
+    rows = sorted(_ask(server, source, "IMAGE", keys, wanted), key=_in_order(IMAGE_NUMBER))
     local = _is_local(source)
     return [_image(server, row, local=local) for row in rows]
 
@@ -138,12 +142,17 @@ def _image(server: Server, row: Row, *, local: bool) -> Image:
     return Image(path, device, file, row.get(PATIENT_ID, ""), row.get(SOP_UID, ""), frames)
 
 
-def _image_number(row: Row) -> tuple[float, str]:
-    text = row.get(IMAGE_NUMBER, "").strip()
-    try:
-        return float(text), text
-    except ValueError:
-        return float("inf"), text
+def _in_order(number: TagPath) -> Callable[[Row], tuple[float, str, str]]:
+    """What to sort by: a number, those without one last, then UIDs, so that equal numbers never change places."""
+
+    def key(row: Row) -> tuple[float, str, str]:
+        try:
+            value = float(row.get(number, ""))
+        except ValueError:
+            value = math.inf
+        return math.inf if math.isnan(value) else value, row.get(SERIES_UID, ""), row.get(SOP_UID, "")
+
+    return key
 
 
 def _given(keys: Mapping[TagPath, str]) -> dict[TagPath, str]:
@@ -160,29 +169,26 @@ def _ask(
     if _is_local(source):
         yield from server.index.find(Query(level=level, keys=keys, wanted=frozenset(wanted)))
         return
-    peer = peer_named(server, source)
+    peer = peer_or_self(server, source)
     if peer is None:
         raise FinderFailed(f"{source} is not in acrnema.map")
     identifier = Dataset()
     identifier.QueryRetrieveLevel = level
     for path in (*wanted, *keys):
-        if path[0] < 0x99990000:
-            identifier.add_new(Tag(path[0]), _vr(server, path[0]), keys.get(path, ""))
-        else:
-            identifier.add_new(Tag(path[0]), "LO", "")
+        vr = server.dictionary.vr_of(path[0]) if path[0] < 0x99990000 else "LO"
+        identifier.add_new(Tag(path[0]), vr, keys.get(path, ""))
     if any(not value.isascii() for value in keys.values()):
         identifier.SpecificCharacterSet = "ISO_IR 192"
-    proposals = [Proposal(STUDY_ROOT_FIND, (EXPLICIT_LITTLE, IMPLICIT_LITTLE))]
+    # Study root has no patient level (PS3.4 C.6.2.1), but peers that take only one model may answer it all the same.
+    models = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND) if level == "PATIENT" else (STUDY_ROOT_FIND, PATIENT_ROOT_FIND)
+    proposals = [Proposal(model, (EXPLICIT_LITTLE, IMPLICIT_LITTLE)) for model in models]
     try:
         with associate(peer, server.ae_title, proposals, timeout_s=server.settings.TCPIPTimeOut) as association:
-            for answer in send_c_find(association, STUDY_ROOT_FIND, identifier):
+            model = next(model for model in models if association.context_for(model))
+            for answer in send_c_find(association, model, identifier):
                 yield {path: _text(answer, path[0]) for path in wanted}
     except (AssociationFailed, PeerGone) as error:
         raise FinderFailed(str(error)) from error
-
-
-def _vr(server: Server, tag: int) -> str:
-    return server.dictionary.vr_of(tag)
 
 
 def _text(answer: Dataset, tag: int) -> str:
@@ -191,5 +197,5 @@ def _text(answer: Dataset, tag: int) -> str:
         return ""
     value = element.value
     if isinstance(value, bytes):
-        return value.decode("latin-1").strip(" \0")
+        return decode(value).strip(" \0")
     return "\\".join(str(part) for part in value) if element.VM > 1 else str(value)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from db.objects import StoredObject
 from db.query import Query
 from db.schema import SOP_INSTANCE
-from server.pipeline.regen import regenerate_file
+from server.pipeline.delete import is_gone
+from server.pipeline.regen import regenerate_file, stored_files
 from server.server import Server
 from storage.errors import MissingFile, NotDicom
 from storage.header import read_header
 from storage.part10 import read_object_file
-from storage.scan import object_files
 
 log = logging.getLogger("dgate")
 
@@ -47,7 +48,7 @@ def fsck(server: Server, *, repair: bool, alone: bool) -> Iterator[Finding]:
         except MissingFile:
             yield _row_without_file(server, row, repair=repair)
     for device in server.storage.devices:
-        for path in object_files(device.root, _unreadable):
+        for path in stored_files(server, [device.root], _unreadable):
             if path.resolve() not in indexed:
                 yield from _file_without_row(server, path, repair=repair)
     if alone:
@@ -63,7 +64,7 @@ def _unreadable(error: OSError) -> None:
 
 def _row_without_file(server: Server, row: StoredObject, *, repair: bool) -> Finding:
     if repair:
-        server.index.delete([row])
+        server.index.delete([row], only=partial(is_gone, server))
     what = f"row without file {row.sop_instance} [{row.device}:{row.file}]"
     return Finding(what, "taken out of the index" if repair else "", repair)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from server.server import Server
-from server.status import Mismatch
+from server.status import Mismatch, cause
 from storage.codecs.table import parse_code
+from storage.errors import StorageError
 from storage.header import Header, read_header
 from storage.spool import Spool
 from storage.store import StoredFile
@@ -82,17 +84,26 @@ def _enter(server: Server, header: Header, stored: StoredFile, *, replace: bool)
     try:
         added = server.index.add(header.values, stored.device, stored.file, replace=replace)
     except BaseException:
-        server.storage.remove(stored.device, stored.file)
+        _let_go(server, stored.device, stored.file)
         raise
     for warning in added.warnings:
         log.warning("%s in file: %s", warning, stored.path)
     if not added.stored:
         # Another association brought the same object first, and IgnoreRewrite keeps that one.
-        server.storage.remove(stored.device, stored.file)
+        _let_go(server, stored.device, stored.file)
         return
     server.counters.add("ImagesSaved")
     if added.previous is None:
         log.info("Written file: %s", stored.path)
         return
     log.info("Rewritten file: %s", stored.path)
-    server.storage.remove(added.previous.device, added.previous.file)
+    # With a database from Windows the row may have named, with other separators, what is the new file now.
+    _let_go(server, added.previous.device, added.previous.file, but=stored.path)
+
+
+def _let_go(server: Server, device: str, file: str, *, but: Path | None = None) -> None:
+    """Remove a file that no row names: one that stays is litter, and neither undoes a success nor hides a failure."""
+    try:
+        server.storage.remove(device, file, but=but)
+    except (OSError, StorageError) as error:
+        log.error("***Cannot remove a file on %s that is not needed any more: %s", device, cause(error))

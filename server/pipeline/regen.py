@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from db.errors import Refused
-from db.objects import NewObject
+from db.objects import Added, Location, NewObject, StoredObject
+from server.pipeline.delete import is_gone
 from server.server import Server
+from storage.errors import MissingFile
 from storage.executor import bulk_executor
 from storage.scan import Scanned, object_files, read_batch
 
@@ -42,12 +46,16 @@ def regenerate(server: Server, directories: Iterable[Path], progress: Progress |
 
     Newest values win in the index, so files are committed in the order of their times: a rebuilt index equals the one
     it replaces. Of two files of one SOP instance the later counts; both stay. A file that cannot be read or entered is
-    logged and the rest goes on. `progress` is told (done, total). Raises DatabaseError and OSError.
+    logged and the rest goes on. Objects may be stored and deleted meanwhile; a server that is told to stop ends it.
+    `progress` is told (done, total). Raises DatabaseError and OSError.
     """
-    paths = _by_time(path for directory in directories for path in object_files(directory, _unreadable))
+    paths = _by_time(stored_files(server, directories))
     report = _Reporter(len(paths), progress)
     result = Regenerated()
     for batch in _scan(paths, server):
+        if server.running.stopping.is_set():
+            log.warning("***Regeneration interrupted: %d of %d files entered", result.entered, len(paths))
+            return result
         _enter(server, batch, result)
         report.add(len(batch))
     log.info("Regeneration Complete: %d entered, %d failed", result.entered, result.failed)
@@ -63,6 +71,18 @@ def regenerate_file(server: Server, path: Path) -> Regenerated:
 
 def _unreadable(error: OSError) -> None:
     log.error("***[Regen] %s -FAILED: %s", error.filename, error.strerror)
+
+
+def stored_files(
+    server: Server, directories: Iterable[Path], on_error: Callable[[OSError], None] = _unreadable
+) -> Iterator[Path]:
+    """The object files below directories of devices; not what SQLite keeps beside an index that is on one, too."""
+    index = server.index.file
+    beside = os.path.realpath(index.parent) if index is not None else ""
+    for directory in directories:
+        for path in object_files(directory, on_error):
+            if index is None or not path.name.startswith(index.name) or os.path.realpath(path.parent) != beside:
+                yield path
 
 
 def _by_time(paths: Iterable[Path]) -> list[Path]:
@@ -104,16 +124,46 @@ def _enter(server: Server, batch: Sequence[Scanned], result: Regenerated) -> Non
             result.failed += 1
             continue
         entries.append(NewObject(scanned.header.values, *place))
-        readable.append(scanned.path)
-    for path, outcome in zip(readable, server.index.add_many(entries), strict=True):
+        readable.append(scanned)
+    entered = []
+    for scanned, new, outcome in zip(readable, entries, server.index.add_many(entries), strict=True):
         if isinstance(outcome, Refused):
-            log.error("***[Regen] %s -FAILED: Error SQL Add: %s", path, outcome)
+            log.error("***[Regen] %s -FAILED: Error SQL Add: %s", scanned.path, outcome)
             result.failed += 1
             continue
-        log.info("[Regen] %s -SUCCESS", path)
-        if outcome.previous is not None:
-            log.warning("***[Regen] %s: an older file holds this SOP instance too", outcome.previous.file)
+        log.info("[Regen] %s -SUCCESS", scanned.path)
         result.entered += 1
+        _settle_twins(server, scanned, outcome.previous)
+        entered.append((scanned.path, _row(new, outcome)))
+    # Files that went between reading and entering; deletes look once more themselves for those that go later.
+    missing = [row for path, row in entered if not path.exists()]
+    if missing:
+        result.entered -= len(server.index.delete(missing, only=partial(is_gone, server)))
+
+
+def _row(new: NewObject, added: Added) -> StoredObject:
+    uids = (added.sop_instance, added.patient_id, added.study_uid, added.series_uid)
+    return StoredObject("", *uids, new.device, new.file)
+
+
+def _settle_twins(server: Server, scanned: Scanned, other: Location | None) -> None:
+    """Of two files of one SOP instance let the later count: the other may be one that was stored just now."""
+    while other is not None:
+        try:
+            path = server.storage.locate(other.device, other.file)
+            later = (path.stat().st_mtime_ns, path) > (scanned.mtime_ns, scanned.path)
+        except (MissingFile, OSError):
+            return
+        if path == scanned.path:
+            return
+        log.warning("***[Regen] %s: %s holds this SOP instance too", scanned.path, path)
+        if not later:
+            return
+        (scanned,) = read_batch([path], server.wanted)
+        if scanned.header is None:
+            return
+        (outcome,) = server.index.add_many([NewObject(scanned.header.values, other.device, other.file)])
+        other = None if isinstance(outcome, Refused) else outcome.previous
 
 
 class _Reporter:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from server.authority import caller_for
-from server.dimse import C_ECHO_RQ, Value
+from server.commandset import C_ECHO_RQ, Value
+from server.log import printable
 from server.scu import CONSOLE_COMMAND, CONSOLE_DATA, CONSOLE_ODD, CONSOLE_RESPONSE, CONSOLE_TEXT, VERIFICATION
 from server.server import Server
 from server.service import Request, SopClass, log, service
@@ -19,18 +20,17 @@ def echo(request: Request, server: Server) -> Answer | None:
 
     Padding is one NUL or one blank; (9999,0404) says whether the last byte of an upload or reply is padding.
     """
-    command = request.message.command
-    if CONSOLE_TEXT in command:
-        log.info("%s", _printable(command.text(CONSOLE_TEXT)))
+    command, association = request.message.command, request.association
+    caller = caller_for(server.settings, server.base, association.peer_address, association.calling, association.called)
+    if CONSOLE_TEXT in command and caller.allows("read"):
+        log.info("%s", printable(command.text(CONSOLE_TEXT)))
     raw = command.get(CONSOLE_COMMAND, b"")
     line = _line(raw)
     if not line:
         server.counters.add("Echo")
-        request.association.done["echo"] += 1
+        association.done["echo"] += 1
         return Answer(Status.SUCCESS)
-    request.association.done["command"] += 1
-    association = request.association
-    caller = caller_for(server.settings, server.base, association.peer_address, association.calling, association.called)
+    association.done["command"] += 1
     if len(raw) > MAX_COMMAND:
         _reply(request, Status.PROCESSING_FAILURE, f"***The command is longer than {MAX_COMMAND} bytes".encode())
         return None
@@ -63,7 +63,3 @@ def _reply(request: Request, status: int, payload: bytes | None) -> None:
         if len(payload) & 1:
             fields[CONSOLE_ODD] = 1
     request.respond(status, fields=fields)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from server.dimse import C_FIND_RQ
-from server.pipeline.query import Responder, build_query, identify
+from server.commandset import C_FIND_RQ
+from server.pipeline.answer import Answers, Encoding
+from server.pipeline.query import build_query, identify
 from server.server import Server
 from server.service import Request, SopClass, service
 from server.status import Answer, Status
@@ -27,11 +28,15 @@ def find(request: Request, server: Server) -> Answer:
     identified = identify(request.identifier())
     combined = request.association.combined_datetime(request.abstract_syntax)
     query = build_query(identified, wanted=identified.wanted, combined_datetime=combined)
-    responder = Responder(server, identified)
+    forced = server.settings.QueriesReturnISO_IR
+    answers = Answers(identified, Encoding(*request.encoding), ae_title=server.ae_title, forced=forced)
     known = all(server.index.knows(path) for path in identified.keys)
-    pending = Status.PENDING if known else Status.PENDING_KEYS_IGNORED
+    pending = request.response(Status.PENDING if known else Status.PENDING_KEYS_IGNORED, data=True)
+    matches = 0
     for row in server.index.find(query):
         if request.cancelled:
             return Answer(Status.CANCEL, "cancelled by the peer")
-        request.respond(pending, data=request.encoded(responder.identifier(row)))
+        request.association.dimse.collect(request.message.context_id, pending, answers.encode(row))
+        matches += 1
+    request.association.done["matches"] += matches
     return Answer(Status.SUCCESS)

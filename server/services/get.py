@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from server.dimse import C_GET_RQ
-from server.pipeline.retrieve import GetSender, retrieve
+from server.commandset import C_GET_RQ
+from server.pipeline.retrieve import retrieve
+from server.pipeline.sending import GetSender
 from server.scu import Originator
 from server.server import Server
 from server.service import Request, SopClass, service
@@ -18,9 +19,13 @@ GET_CLASSES = [
 
 @service("C-GET", C_GET_RQ, GET_CLASSES)
 def get(request: Request, server: Server) -> Answer | None:
-    """Retrieve on the association itself (PS3.4 C.4.3), in the stored syntax when the requestor accepted it."""
+    """Retrieve on the association itself (PS3.4 C.4.3), in the stored syntax when the requestor accepted it.
+
+    A code behind ``~`` on the called AE title is that of the objects sent.
+    """
     server.counters.add("Get")
     request.association.done["get"] += 1
     association = request.association
-    sender = GetSender(server, association, Originator(association.calling, request.message_id))
+    originator = Originator(association.calling, request.message_id)
+    sender = GetSender(association, association.code_suffix or "as", originator)
     return retrieve(request, server, sender)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from server.dimse import C_MOVE_RQ, MOVE_DESTINATION
-from server.pipeline.retrieve import Destination, MoveSender, retrieve
+from server.commandset import C_MOVE_RQ, MOVE_DESTINATION
+from server.pipeline.retrieve import retrieve
+from server.pipeline.sending import Destination, MoveSender
 from server.scu import Originator, Peer
 from server.server import Server
 from server.service import Request, SopClass, service

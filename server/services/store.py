@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.dimse import C_STORE_RQ
+from server.commandset import C_STORE_RQ
 from server.pipeline.ingest import Incoming, ingest
 from server.server import Server
 from server.service import Request, service

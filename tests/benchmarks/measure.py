@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,21 +42,27 @@ class Result:
         return "\n".join([*rows, ""])
 
 
-def rounds(result: Result, contenders: Mapping[str, Callable[[int], float]], runs: int) -> Result:
-    """Run every contender `runs` times, in turn, after one round that does not count."""
+def rounds(result: Result, contenders: Mapping[str, Callable[[int], float]], runs: int, where: Path) -> Result:
+    """Run every contender `runs` times, in turn, after a round that does not count; `where` is on the disk measured."""
     for number in range(-1, runs):
         for name, contender in contenders.items():
-            warm_memory()
+            with tempfile.TemporaryDirectory(dir=where) as directory:
+                warm_memory(Path(directory))
             seconds = contender(number + 1)
             if number >= 0:
                 result.seconds.setdefault(name, []).append(seconds)
     return result
 
 
-def warm_memory(megabytes: int = 512) -> None:
-    """Touch memory first: the first use of a page is several times slower on a virtual machine."""
-    block = bytearray(megabytes << 20)
-    block[::4096] = b"\1" * len(block[::4096])
+def warm_memory(directory: Path, megabytes: int = 512) -> None:
+    """Write files and delete them, so that what is written next goes to memory that was in use before.
+
+    The first use of a page is ten times slower on a virtual machine, and whom that hits is chance.
+    """
+    block = bytes(1 << 20)
+    with (directory / "warm").open("wb") as target:
+        for _ in range(megabytes):
+            target.write(block)
 
 
 def timed(commands: list[list[str]]) -> float:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import shutil
+import re
+import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
-from server.scu import IMPLICIT_LITTLE, Peer, Proposal, associate, send_c_find
 from tests.benchmarks.material import CT, SMALL, Kind, fresh
 from tests.benchmarks.measure import Result, rounds, timed
+from tests.benchmarks.queries import ask
 from tests.benchmarks.rivals import Running, orthanc_as, ours, storescp
-from tests.objects import study, write
-from tests.peers import free_port
+from tests.objects import ds, study, write
+from tests.peers import dcmtk, free_port
 from tests.servers import dgate, write_ini
 
 Open = Callable[[Path], AbstractContextManager[Running]]
@@ -52,40 +52,41 @@ def store(base: Path, kind: Kind, senders: int, runs: int) -> Result:
         return run
 
     result = Result(f"C-STORE, {kind.count} {kind.name}, {senders} association(s)", "objects", count=kind.count)
-    return rounds(result, {name: contender(opened) for name, opened in STORES.items()}, runs)
+    return rounds(result, {name: contender(opened) for name, opened in STORES.items()}, runs, base)
 
 
-def find(base: Path, runs: int) -> Result:
-    """C-FIND of one study among 2 000, 200 times over one association each."""
+@dataclass(frozen=True)
+class Asked:
+    """A C-FIND measurement: what is in the index, and how often what of it is asked for."""
 
-    def contender(opened: Open) -> tuple[Running, Callable[[int], float]]:
+    title: str
+    studies: int
+    patients: Sequence[str]
+    matches: int
+
+
+ONE_MATCH = Asked(
+    "C-FIND of one study among 2 000, open association", 2000, [f"FIND{number * 7}" for number in range(200)], 1
+)
+MANY_MATCHES = Asked("C-FIND with 10 000 matches", 10_000, ["*"], 10_000)
+
+
+def find(base: Path, asked: Asked, runs: int) -> Result:
+    """C-FIND at study level, over one association each."""
+    sent = place(base)
+    for number in range(asked.studies):
+        write(sent, ds(PatientID=f"FIND{number}"))
+
+    def contender(opened: Open) -> Callable[[int], float]:
         server = stack.enter_context(opened(place(base)))
-        sent = base / "studies"
         timed([["dcmsend", "-pdu", "131072", "-aec", server.ae, "127.0.0.1", str(server.port), "+sd", str(sent)]])
-        return server, lambda number: _find_repeatedly(server)
+        return lambda number: ask(server, asked.patients, asked.matches)
 
-    shutil.rmtree(base / "studies", ignore_errors=True)
-    for number in range(2000):
-        for obj in study(f"FIND{number}", series=1, images=1):
-            write(base / "studies", obj)
-    result = Result("C-FIND, one study among 2 000, open association", "queries", count=200)
+    responses = len(asked.patients) * asked.matches
+    result = Result(asked.title, "responses", count=responses)
     contenders = {"dgate": STORES["dgate, fast"], "Orthanc": STORES["Orthanc, no sync"]}
     with ExitStack() as stack:
-        return rounds(result, {name: contender(opened)[1] for name, opened in contenders.items()}, runs)
-
-
-def _find_repeatedly(server: Running) -> float:
-    model = "1.2.840.10008.5.1.4.1.2.2.1"
-    peer = Peer(server.ae, "127.0.0.1", server.port)
-    with associate(peer, "BENCH", [Proposal(model, (IMPLICIT_LITTLE,))], timeout_s=30) as association:
-        start = time.perf_counter()
-        for number in range(200):
-            identifier = Dataset()
-            identifier.QueryRetrieveLevel = "STUDY"
-            identifier.PatientID = f"FIND{number * 7}"
-            identifier.StudyInstanceUID = ""
-            assert len(list(send_c_find(association, model, identifier))) == 1
-        return time.perf_counter() - start
+        return rounds(result, {name: contender(opened) for name, opened in contenders.items()}, runs, base)
 
 
 def retrieve(base: Path, how: str, runs: int) -> Result:
@@ -106,7 +107,7 @@ def retrieve(base: Path, how: str, runs: int) -> Result:
             target = ["-aec", server.ae, "127.0.0.1", str(server.port)]
             timed([["dcmsend", "-pdu", "131072", *target, "+sd", str(batch.directories[0])]])
             contenders[name] = _retriever(base, how, server)
-        return rounds(result, contenders, runs)
+        return rounds(result, contenders, runs, base)
 
 
 def _sink(directory: Path, port: int) -> AbstractContextManager[Running]:
@@ -118,8 +119,13 @@ def _retriever(base: Path, how: str, server: Running) -> Callable[[int], float]:
 
     def run(number: int) -> float:
         if how == "move":
-            command = ["movescu", "-P", "-pdu", "131072", "-aec", server.ae, "-aem", "SINK", *keys]
-            return timed([[*command, "127.0.0.1", str(server.port)]])
+            command = ["movescu", "-P", "-d", "-pdu", "131072", "-aec", server.ae, "-aem", "SINK", *keys]
+            start = time.perf_counter()
+            ran = dcmtk(*command, "127.0.0.1", server.port)
+            seconds = time.perf_counter() - start
+            counts = re.findall(r"Completed Suboperations *: (\d+)", ran.output)
+            assert (ran.code, counts[-1:]) == (0, [str(CT.count)]), f"{counts[-1:]} of {CT.count} objects were moved"
+            return seconds
         target = place(base)
         target.mkdir()
         command = ["getscu", "-P", "+B", "-pdu", "131072", "-aec", server.ae, "-od", str(target), *keys]
@@ -141,16 +147,21 @@ def regen(base: Path, runs: int) -> Result:
     def run(number: int) -> float:
         start = time.perf_counter()
         assert dgate(f"-w{directory}", "-r", directory=directory).returncode == 0
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        with closing(sqlite3.connect(directory / "dbase" / "conquest.db3")) as database:
+            ((entered,),) = database.execute("SELECT count(*) FROM DICOMImages")
+        assert entered == 2000, f"{entered} of 2000 objects were entered"
+        return seconds
 
-    return rounds(Result("dgate -r, 2 000 small files", "files", count=2000), {"dgate": run}, runs)
+    return rounds(Result("dgate -r, 2 000 small files", "files", count=2000), {"dgate": run}, runs, base)
 
 
 PARTS: Mapping[str, Callable[[Path, int], Result]] = {
     "store-ct": lambda base, runs: store(base, CT, 1, runs),
     "store-small": lambda base, runs: store(base, SMALL, 1, runs),
     "store-ct-4": lambda base, runs: store(base, CT, 4, runs),
-    "find": find,
+    "find": lambda base, runs: find(base, ONE_MATCH, runs),
+    "find-many": lambda base, runs: find(base, MANY_MATCHES, runs),
     "get": lambda base, runs: retrieve(base, "get", runs),
     "move": lambda base, runs: retrieve(base, "move", runs),
     "regen": regen,

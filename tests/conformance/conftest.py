@@ -10,7 +10,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dgate.app import Daemon
-from tests.objects import write
+from tests.conformance.dialogue import CONTEXTS, CT, answered
+from tests.conformance.scu import store_elements, wire
+from tests.objects import data_set_bytes, study, write
 from tests.peers import Ran, StoreScp, dcmtk, storescp
 from tests.servers import AE, started, write_ini, write_map
 
@@ -64,6 +66,31 @@ def archive_with_sink(tmp_path: Path, sink: StoreScp) -> Iterator[Archive]:
     directory = tmp_path / "archive"
     directory.mkdir()
     write_map(directory, {"STORESCP": (sink.port, "as")})
+    write_ini(directory)
+    with started(directory) as daemon:
+        yield Archive(directory, daemon)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """A server with 300 objects of one study, which no test changes."""
+    directory = tmp_path_factory.mktemp("full") / "archive"
+    write_ini(directory)
+    with started(directory) as daemon:
+        archive = Archive(directory, daemon)
+        with wire(archive.port) as peer:
+            peer.associate(CONTEXTS)
+            for made in study("FULL", series=1, images=300):
+                data = data_set_bytes(write(directory / "sent", made))
+                assert answered(peer, 1, store_elements(CT, made.SOPInstanceUID), data) == 0
+            assert peer.release()
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """One server for the tests that leave nothing behind in it."""
+    directory = tmp_path_factory.mktemp("shared") / "archive"
     write_ini(directory)
     with started(directory) as daemon:
         yield Archive(directory, daemon)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from server.dimse import CommandSet, Value, encode_command
+from server.commandset import CommandSet, Value, encode_command
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -62,26 +62,30 @@ class Wire:
         calling: str | bytes = "PEER",
         called: str | bytes = "CONQUESTSRV1",
         application: str = APPLICATION_CONTEXT,
-        max_pdu: int = 16384,
+        max_pdu: int | None = 16384,
         scp_of: tuple[str, ...] = (),
+        user_items: bytes = b"",
+        version: int = 1,
     ) -> Pdu | None:
         """Send an A-ASSOCIATE-RQ and return what comes back; `scp_of` are classes to take the SCP role of."""
         items = _item(0x10, application.encode())
         for number, (abstract, syntaxes) in contexts.items():
             inner = _item(0x30, abstract.encode()) + b"".join(_item(0x40, ts.encode()) for ts in syntaxes)
             items += _item(0x20, bytes([number, 0, 0, 0]) + inner)
-        user = _item(0x51, struct.pack(">I", max_pdu)) + _item(0x52, b"1.2.3.4")
+        user = (b"" if max_pdu is None else _item(0x51, struct.pack(">I", max_pdu))) + _item(0x52, b"1.2.3.4")
         for uid in scp_of:
-            user += _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\1\1")
-        items += _item(0x50, user)
-        self.send(1, struct.pack(">HH", 1, 0) + _title(called) + _title(calling) + bytes(32) + items)
+            user += role_item(uid, scu=1, scp=1)
+        items += _item(0x50, user + user_items)
+        self.send(1, struct.pack(">HH", version, 0) + _title(called) + _title(calling) + bytes(32) + items)
         return self.receive()
 
     def message(
         self, context_id: int, elements: Mapping[int, Value], data: bytes | None = None, *, piece: int = 16000
     ) -> None:
         """Send one DIMSE message."""
-        self.send(4, _pdv(context_id, 3, encode_command(elements)))
+        command = encode_command(elements)
+        for start in range(0, len(command), piece):
+            self.send(4, _pdv(context_id, 3 if start + piece >= len(command) else 1, command[start : start + piece]))
         if data is None:
             return
         pieces = [data[i : i + piece] for i in range(0, len(data), piece)] or [b""]
@@ -115,6 +119,37 @@ class Wire:
         self.send(5, bytes(4))
         answer = self.receive()
         return answer is not None and answer.kind == 6
+
+
+def contexts_of(pdu: Pdu) -> dict[int, tuple[int, str]]:
+    """The presentation contexts of an A-ASSOCIATE-AC: context ID -> (result, transfer syntax)."""
+    return {
+        body[0]: (body[2], body[8:].decode().rstrip("\0") if body[2] == 0 else "")
+        for kind, body in _items(pdu.body[68:])
+        if kind == 0x21
+    }
+
+
+def user_items_of(pdu: Pdu) -> list[tuple[int, bytes]]:
+    """The user information items of an A-ASSOCIATE-AC: type and value."""
+    return [item for kind, body in _items(pdu.body[68:]) if kind == 0x50 for item in _items(body)]
+
+
+def role_item(uid: str, *, scu: int, scp: int) -> bytes:
+    """An SCP/SCU role selection item (PS3.7 D.3.3.4)."""
+    return _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes([scu, scp]))
+
+
+def extended_item(uid: str, information: bytes) -> bytes:
+    """A SOP class extended negotiation item (PS3.7 D.3.3.5)."""
+    return _item(0x56, struct.pack(">H", len(uid)) + uid.encode() + information)
+
+
+def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while data:
+        kind, _, length = struct.unpack(">BBH", data[:4])
+        yield kind, data[4 : 4 + length]
+        data = data[4 + length :]
 
 
 def _item(kind: int, body: bytes) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.objects import ds, with_pixels, write
 from tests.peers import dcmtk, needs_dcmtk
 from tests.servers import environment, started, write_ini
 
@@ -105,6 +106,22 @@ def test_a_command_from_another_machine_needs_to_be_granted(tmp_path: Path, othe
     assert (b"not allowed from here" in ran.stderr) == refused
     assert ("refused" in log and THERE in log) == refused
     assert not Path("/etc/dgate-was-here").exists()
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_who_may_not_run_commands_may_not_send_long_ones_either(
+    tmp_path: Path, other: OtherMachine, granted: bool
+) -> None:
+    """A command set is held in memory, so only those who may upload send one of any length."""
+    path = write(tmp_path / "sent", with_pixels(ds(), 512, 512))
+    write_ini(tmp_path, BindAddress="0.0.0.0", CommandAdmin=THERE if granted else "")
+    with started(tmp_path) as daemon:
+        line = f"--addlocalfile:{path}"
+        ran = other.dgate(f"-p{daemon.port}", f"-q{HERE}", "-hREMOTE", line, directory=tmp_path.parent)
+    trouble = (tmp_path / "PacsTrouble.log").read_text()
+    assert ran.returncode == (255 if granted else 1), ran
+    assert ("aborted: a command set longer than 131072 bytes" in trouble) == (not granted)
+    assert len(list((tmp_path / "MAG0").rglob("*.dcm"))) == granted
 
 
 def test_dicom_itself_is_open_to_other_machines(tmp_path: Path, other: OtherMachine) -> None:

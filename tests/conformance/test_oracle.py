@@ -118,12 +118,10 @@ def test_both_networks_say_the_same_to_a_peer(tmp_path: Path) -> None:
 # Everything of pynetdicom that we override or reach into although its name says it is not for us.
 PRIVATE = {
     dul.DULServiceProvider: (
-        "_decode_pdu", "_process_recv_primitive", "start", "is_alive", "stop_dul", "send_pdu", "receive_pdu",
+        "_decode_pdu", "_process_recv_primitive", "_send", "start", "is_alive", "stop_dul", "send_pdu", "receive_pdu",
     ),
-    association.Association: ("_run_reactor", "_serve_request", "run_reactor", "kill", "abort", "release", "request"),
+    association.Association: ("_run_reactor", "_serve_request", "run_reactor", "kill", "_abort_blocking", "release", "request"),
     dimse.DIMSEServiceProvider: ("receive_primitive", "get_msg"),
-    transport.RequestHandler: ("_create_association", "handle"),
-    transport.AssociationServer: ("get_request", "process_request", "server_close"),
     fsm: ("InvalidEventError", "TRANSITION_TABLE"),
     transport: ("AssociationSocket", "AddressInformation"),
     _config: ("LOG_HANDLER_LEVEL", "ENFORCE_UID_CONFORMANCE"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
 
+from tests.commands import COMMAND, RESPONSE, Reply, ask, expected
 from tests.conformance.conftest import Archive
 from tests.conformance.scu import IMPLICIT, VERIFICATION, wire
 from tests.objects import ds, write
@@ -19,59 +19,6 @@ STUDY = "1.3.46.670589.5.2.10.1"
 SERIES = "1.3.46.670589.5.2.10.1.1"
 FIRST = "1.3.46.670589.5.2.10.1.1.1"
 SECOND = "1.3.46.670589.5.2.10.1.1.2"
-TEXT = 0x99990300
-COMMAND = 0x99990400
-RESPONSE = 0x99990401
-DATA = 0x99990402
-ODD = 0x99990404
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The two elements of a reply as they were on the wire, and its status."""
-
-    payload: bytes | None
-    odd: int | None
-    status: int
-
-
-def ask(port: int, line: str | bytes, *, calling: str = "PYTEST", data: bytes | None = None) -> Reply:
-    """Send one command as ConQuest's client does."""
-    raw = line.encode("latin-1") if isinstance(line, str) else line
-    elements: dict[int, int | str | bytes] = {
-        0x0002: VERIFICATION,
-        0x0100: 0x0030,
-        0x0110: 1,
-        0x0800: 0x0101,
-        TEXT: "Server command sent using DGATE -- option",
-        COMMAND: raw,
-    }
-    if data is not None:
-        elements[DATA] = data
-        if len(data) & 1:
-            elements[ODD] = 1
-    with wire(port) as peer:
-        accepted = peer.associate({3: (VERIFICATION, (IMPLICIT,))}, calling=calling, called=calling, max_pdu=4096)
-        assert accepted is not None
-        assert accepted.kind == 2
-        peer.message(3, elements)
-        answer = peer.answer()
-        assert answer is not None
-        assert peer.release()
-    received = answer[0]
-    assert received.number(0x0100) == 0x8030
-    assert received.number(0x0120) == 1
-    assert received.number(0x0800) == 0x0101
-    odd = received.number(ODD) if ODD in received else None
-    return Reply(received.get(RESPONSE), odd, received.number(0x0900))
-
-
-def expected(text: str) -> Reply:
-    """What the wire holds for a text: one NUL of padding and a flag when its length is odd, nothing when empty."""
-    raw = text.encode()
-    if not raw:
-        return Reply(None, None, 0)
-    return Reply(raw + b"\0", 1, 0) if len(raw) & 1 else Reply(raw, None, 0)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +124,36 @@ VECTORS = [
 @pytest.mark.parametrize(("line", "reply"), VECTORS, ids=[line for line, _ in VECTORS])
 def test_a_command_is_answered_as_conquest_answers_it(archive: Archive, line: str, reply: str) -> None:
     assert ask(archive.port, line) == expected(reply)
+
+
+def test_a_reply_is_on_the_wire_as_conquest_writes_it(archive: Archive) -> None:
+    """Section 1.4 of the compatibility specification, a result of nine characters."""
+    with wire(archive.port) as peer:
+        peer.associate({3: (VERIFICATION, (IMPLICIT,))}, calling="PYTEST", called="PYTEST", max_pdu=4096)
+        request = {0x0002: VERIFICATION, 0x0100: 0x0030, 0x0110: 1, 0x0800: 0x0101}
+        peer.message(3, {**request, COMMAND: "get_ini_param:SQLite,port=567%s"})
+        pdu = peer.receive()
+        assert pdu is not None
+        assert pdu.kind == 4
+        assert pdu.body == bytes.fromhex(
+            "0000006c 0303"
+            "0000 0000 04000000 42000000"
+            "0000 0200 12000000 312e322e3834302e31303030382e312e3100"
+            "0000 0001 02000000 3080"
+            "0000 2001 02000000 0100"
+            "0000 0008 02000000 0101"
+            "0000 0009 02000000 0000"
+            "9999 0104 0a000000 706f72743d3536373100"
+            "9999 0404 02000000 0100"
+        )
+        peer.message(3, {**request, COMMAND: "get_param:nosuch"})
+        pdu = peer.receive()
+        assert pdu is not None
+        assert len(pdu.body) == 0x6C + 4 - 28
+
+
+def test_the_port_is_told_as_dicom_ini_has_it(archive: Archive) -> None:
+    assert ask(archive.port, "get_ini_param:TCPPort,port=%s") == expected(f"port={archive.port}")
 
 
 def test_entries_of_acrnema_map_are_listed_in_conquests_columns(archive: Archive) -> None:

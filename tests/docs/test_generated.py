@@ -21,7 +21,7 @@ def test_a_generated_file_is_up_to_date(name: str) -> None:
 
 def test_every_command_and_every_key_has_its_place_in_the_reference() -> None:
     commands = (ROOT / "docs/commands.md").read_text()
-    assert [name for name in COMMANDS if f"--{name}:" not in commands] == []
+    assert [name for name in COMMANDS if f"### `{name}:" not in commands] == []
     keys = (ROOT / "docs/dicom-ini.md").read_text()
     assert [one.key for one in settings() if one.key not in keys] == []
 

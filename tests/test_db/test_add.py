@@ -291,3 +291,11 @@ def test_nothing_is_matched_by_a_uid_as_pattern(index: Index) -> None:
     assert index.locate("1.1.1.*") is None
     assert index.locate("1.1.1._") is None
     assert index.count(Query("IMAGE", keys(SOPInstanceUID="1.1.1.?"))) == 1
+
+
+def test_a_row_that_names_the_new_file_already_makes_it_no_superfluous_copy(index: Index) -> None:
+    index.add(header(), "MAG0", "1.dcm")
+    added = index.add(header(), "MAG0", "1.dcm", replace=False)
+    assert (added.stored, added.previous) == (True, None)
+    other = index.add(header(), "MAG0", "2.dcm", replace=False)
+    assert (other.stored, other.previous) == (False, Location("MAG0", "1.dcm"))

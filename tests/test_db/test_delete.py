@@ -1,5 +1,7 @@
 """Removing objects, and what they leave behind."""
 
+from collections.abc import Callable
+
 import pytest
 
 from db.index import Index
@@ -115,3 +117,20 @@ def test_duplicates_in_tables_without_keys_are_removed_one_by_one(index: Index) 
     assert index.delete(chosen[:1]) == [Location("MAG0", "1.dcm")]
     assert counts(index) == [1, 1, 1, 1]
     assert index.locate("1.1.1.1") == Location("MAG1", "2.dcm")
+
+
+def test_only_what_is_asked_for_is_deleted(archive: Index) -> None:
+    objects = list(archive.select_objects(Query("IMAGE", keys(StudyInstanceUID="1.1"))))
+    gone = archive.delete(objects, only=lambda each: each.file != "1.1.1.2.dcm")
+    assert sorted(place.file for place in gone) == ["1.1.1.1.dcm", "1.1.2.1.dcm"]
+    assert archive.locate("1.1.1.2") == Location("MAG0", "1.1.1.2.dcm")
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("removing", [False, True])
+def test_an_object_whose_file_has_a_name_beyond_ascii_is_deleted_in_either_encoding(
+    open_index: Callable[..., Index], written: bool, removing: bool
+) -> None:
+    open_index(UTF8ToDB=written).add(header(), "MAG0", "Müller^J_P1/1_1.v2")
+    assert delete(open_index(UTF8ToDB=removing), SOPInstanceUID="1.1.1.1") == ["Müller^J_P1/1_1.v2"]
+    assert open_index().locate("1.1.1.1") is None

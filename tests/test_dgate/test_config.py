@@ -93,6 +93,7 @@ def test_a_dicom_ini_of_conquest_works_as_it_is(tmp_path: Path) -> None:
     assert found.later == (
         "dicom.ini:21: ZipTime is accepted, but what it asks for does not exist yet",
         "dicom.ini:28: ArchiveCompression is accepted, but what it asks for does not exist yet",
+        "dicom.ini:39: association in [lua] is accepted, but what it asks for does not exist yet",
     )
 
 
@@ -201,6 +202,15 @@ def test_filters_of_any_kind_of_converter_are_known(tmp_path: Path) -> None:
     assert found.later == (
         "dicom.ini:3: RetrieveConverter0 is accepted, but what it asks for does not exist yet",
         "dicom.ini:2: QueryCallingAE0: converters do not exist yet",
+    )
+
+
+def test_scripts_in_the_lua_section_are_said_not_to_run(tmp_path: Path) -> None:
+    found = read(tmp_path, "[lua]", "ImportConverter0 = x()", "Association = y()", "nightly =", "ownvariable = 1")
+    assert found.warnings == ()
+    assert found.later == (
+        "dicom.ini:3: ImportConverter0 in [lua] is accepted, but what it asks for does not exist yet",
+        "dicom.ini:4: Association in [lua] is accepted, but what it asks for does not exist yet",
     )
 
 

@@ -123,6 +123,15 @@ def test_check_shows_values_with_their_origins_and_finds_what_keeps_the_server_f
     assert "TCPPort" in failed[1]
 
 
+def test_check_warns_of_a_device_that_nothing_is_stored_on_and_of_a_missing_mirror(tmp_path: Path) -> None:
+    write_ini(tmp_path, TCPPort=free_port(), MAGDeviceFullThreshold=1 << 40, MIRRORDevices=1, MIRRORDevice0="mirror/")
+    ran = dgate(f"-w{tmp_path}", "--check", directory=tmp_path)
+    assert ran.returncode == 0
+    full, mirror = [line for line in ran.stdout.decode().splitlines() if line.startswith("warning")]
+    assert full.endswith(f"MB free: nothing is stored there, as MAGDeviceFullThreshold = {1 << 40}")
+    assert mirror == f"warning  MIRRORDevice0 = {tmp_path}/mirror: there is no such directory"
+
+
 def test_check_does_not_tell_the_password(tmp_path: Path) -> None:
     write_ini(tmp_path, TCPPort=free_port(), Password="hunter2")
     assert b"hunter2" not in dgate(f"-w{tmp_path}", "--check", directory=tmp_path).stdout

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from storage.device import Device, Devices, configured_devices, lock_devices, relative_names
+from storage.device import Device, Devices, configured_devices, index_name, lock_devices, relative_names
 from storage.errors import DeviceBusy, DeviceError, DeviceFull, UnknownDevice, UnsafePath
 from storage.settings import StorageSettings
 
@@ -87,10 +89,21 @@ def test_devices_are_found_by_name(tmp_path: Path) -> None:
         ("P1\\a.dcm", ("P1\\a.dcm", "P1/a.dcm")),
         ("a..b/c...dcm", ("a..b/c...dcm",)),
         ("./a", ("./a",)),
+        ("Müller/a", ("Müller/a", "M\udcfcller/a")),
+        ("Müller\\a", ("Müller\\a", "Müller/a", "M\udcfcller\\a", "M\udcfcller/a")),
+        ("王/a", ("王/a",)),
     ],
 )
 def test_names_of_the_index_are_taken_with_either_separator(file: str, names: tuple[str, ...]) -> None:
     assert relative_names(file) == names
+
+
+@given(st.binary(max_size=60).filter(lambda raw: b"\0" not in raw))
+def test_any_name_of_the_file_system_finds_the_way_to_the_index_and_back(raw: bytes) -> None:
+    path = "d" + os.fsdecode(raw).replace("/", "").replace("\\", "").replace("..", "").replace(":", "")
+    text = index_name(path)
+    text.encode()
+    assert path in relative_names(text)
 
 
 @pytest.mark.parametrize(

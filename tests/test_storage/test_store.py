@@ -424,6 +424,14 @@ def test_removing_takes_the_mirror_copy_and_emptied_directories(mirrored: Storag
     assert (tmp_path / "mag1" / "P1" / "c.dcm").exists()
 
 
+def test_removing_leaves_the_file_that_it_is_told_to_leave(mirrored: Storage) -> None:
+    kept = mirrored.devices[0].root / "P1" / "a.dcm"
+    mirrored.remove("MAG0", "P1\\a.dcm", but=kept)
+    assert kept.exists()
+    mirrored.remove("MAG0", "P1\\a.dcm")
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize(
     ("device", "file", "kind"),
     [
