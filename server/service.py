@@ -114,6 +114,16 @@ class Request:
         command = self.response(status, comment=comment, fields=fields, data=bool(data))
         self.association.dimse.send(self.message.context_id, command, (data,) if data else None)
 
+    def report(self, fields: dict[int, Value], *, with_next: bool) -> None:
+        """Send a pending response; `with_next` lets it leave with the next message to the same peer."""
+        pending = self.response(Status.PENDING, fields=fields)
+        dimse = self.association.dimse
+        (dimse.collect if with_next else dimse.send)(self.message.context_id, pending)
+
+    def tally(self, what: str, count: int = 1) -> None:
+        """Count something done, for the line that the association leaves in the log."""
+        self.association.done[what] += count
+
     def response(
         self, status: int, *, comment: str = "", fields: dict[int, Value] | None = None, data: bool = False
     ) -> bytes:

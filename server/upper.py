@@ -303,6 +303,10 @@ class UpperLayer(DULServiceProvider):
             self._linger()
         self._close()
         self._kill_thread = True
+        # Associations are parts of cycles: the buffer would stay until the collector comes round.
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._begin = self._end = 0
 
     def _linger(self) -> None:
         """Wait a moment for the peer to close: closing over unread bytes would reset what it has not read yet."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Protocol
 
 from pydicom.dataset import Dataset
 
@@ -13,11 +14,8 @@ from db.objects import StoredObject
 from server.commandset import COMPLETED, FAILED, REMAINING, WARNING, Value
 from server.pipeline.query import build_query, identify
 from server.pipeline.sending import Outgoing, Sender, stamp
-from server.scu import (
-    AssociationFailed,
-)
+from server.scu import AssociationFailed
 from server.server import Server
-from server.service import Request
 from server.status import Answer, Refused, Status, cause
 from storage.errors import MissingFile, NotConvertible, NotDicom
 from storage.part10 import read_object
@@ -70,7 +68,26 @@ class _Count:
         return Status.CANNOT_PERFORM_SUBOPERATIONS if everything else Status.SUBOPERATION_FAILURES
 
 
-def retrieve(request: Request, server: Server, sender: Sender) -> Answer | None:
+class Requestor(Protocol):
+    """Who asked for a retrieve, as far as retrieving needs to know: a `server.service.Request`."""
+
+    @property
+    def cancelled(self) -> bool: ...
+
+    def identifier(self) -> Dataset: ...
+
+    def encoded(self, identifier: Dataset) -> bytes: ...
+
+    def respond(
+        self, status: int, *, comment: str = "", fields: dict[int, Value] | None = None, data: bytes = b""
+    ) -> None: ...
+
+    def report(self, fields: dict[int, Value], *, with_next: bool) -> None: ...
+
+    def tally(self, what: str, count: int) -> None: ...
+
+
+def retrieve(request: Requestor, server: Server, sender: Sender) -> Answer | None:
     """Serve a C-MOVE or C-GET: select, send each object, report, and end with counts and the failed UIDs.
 
     What cannot be sent counts as failed and the rest goes on; a receiver that is gone fails all that remain.
@@ -99,7 +116,7 @@ def retrieve(request: Request, server: Server, sender: Sender) -> Answer | None:
         count.remaining = 0
         _final(request, Status.CANNOT_PERFORM_SUBOPERATIONS, count)
     finally:
-        request.association.done["sent"] += count.completed + count.warning
+        request.tally("sent", count.completed + count.warning)
         sender.finish(failed=gone)
     return None
 
@@ -117,7 +134,7 @@ def _selected(objects: Iterable[StoredObject]) -> list[_Selected]:
     ]
 
 
-def _send_all(request: Request, server: Server, sender: Sender, selected: list[_Selected], count: _Count) -> int:
+def _send_all(request: Requestor, server: Server, sender: Sender, selected: list[_Selected], count: _Count) -> int:
     """Send everything; returns the final status. Raises AssociationFailed, and PeerGone of the requestor."""
     rows = iter(selected)
     while batch := list(islice(rows, BATCH)):
@@ -129,11 +146,7 @@ def _send_all(request: Request, server: Server, sender: Sender, selected: list[_
             count.remaining -= 1
             _send_one(server, sender, row, outgoing, count)
             if count.remaining:
-                pending = request.response(Status.PENDING, fields=count.fields(final=False))
-                if sender.on_request:
-                    request.association.dimse.collect(request.message.context_id, pending)
-                else:
-                    request.association.dimse.send(request.message.context_id, pending)
+                request.report(count.fields(final=False), with_next=sender.on_request)
     return count.status
 
 
@@ -192,7 +205,7 @@ def _send_one(server: Server, sender: Sender, row: _Selected, outgoing: Outgoing
         count.failed.append(uid)
 
 
-def _final(request: Request, status: int, count: _Count) -> None:
+def _final(request: Requestor, status: int, count: _Count) -> None:
     data = b""
     if count.failed:
         failed = Dataset()

@@ -28,9 +28,9 @@ def echo(request: Request, server: Server) -> Answer | None:
     line = _line(raw)
     if not line:
         server.counters.add("Echo")
-        association.done["echo"] += 1
+        request.tally("echo")
         return Answer(Status.SUCCESS)
-    association.done["command"] += 1
+    request.tally("command")
     if len(raw) > MAX_COMMAND:
         _reply(request, Status.PROCESSING_FAILURE, f"***The command is longer than {MAX_COMMAND} bytes".encode())
         return None

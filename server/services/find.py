@@ -24,7 +24,7 @@ def find(request: Request, server: Server) -> Answer:
     response says so with status 0xFF01.
     """
     server.counters.add("Find")
-    request.association.done["find"] += 1
+    request.tally("find")
     identified = identify(request.identifier())
     combined = request.association.combined_datetime(request.abstract_syntax)
     query = build_query(identified, wanted=identified.wanted, combined_datetime=combined)
@@ -38,5 +38,5 @@ def find(request: Request, server: Server) -> Answer:
             return Answer(Status.CANCEL, "cancelled by the peer")
         request.association.dimse.collect(request.message.context_id, pending, answers.encode(row))
         matches += 1
-    request.association.done["matches"] += matches
+    request.tally("matches", matches)
     return Answer(Status.SUCCESS)

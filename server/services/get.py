@@ -24,7 +24,7 @@ def get(request: Request, server: Server) -> Answer | None:
     A code behind ``~`` on the called AE title is that of the objects sent.
     """
     server.counters.add("Get")
-    request.association.done["get"] += 1
+    request.tally("get")
     association = request.association
     originator = Originator(association.calling, request.message_id)
     sender = GetSender(association, association.code_suffix or "as", originator)

@@ -26,7 +26,7 @@ MOVE_CLASSES = [
 def move(request: Request, server: Server) -> Answer | None:
     """Retrieve to a destination of acrnema.map (PS3.4 C.4.2), one pending response per sub-operation."""
     server.counters.add("Move")
-    request.association.done["move"] += 1
+    request.tally("move")
     if MOVE_DESTINATION not in request.message.command:
         raise Refused(Status.LEVEL_MISSING, "the request names no move destination")
     name = request.message.command.text(MOVE_DESTINATION)

@@ -29,5 +29,5 @@ def store(request: Request, server: Server) -> Answer:
             code=association.code_suffix or None,
         ),
     )
-    association.done["stored"] += 1
+    request.tally("stored")
     return Answer(Status.SUCCESS)

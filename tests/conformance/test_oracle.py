@@ -120,7 +120,9 @@ PRIVATE = {
     dul.DULServiceProvider: (
         "_decode_pdu", "_process_recv_primitive", "_send", "start", "is_alive", "stop_dul", "send_pdu", "receive_pdu",
     ),
-    association.Association: ("_run_reactor", "_serve_request", "run_reactor", "kill", "_abort_blocking", "release", "request"),
+    association.Association: (
+        "_run_reactor", "_serve_request", "run_reactor", "kill", "_abort_blocking", "release", "request",
+    ),
     dimse.DIMSEServiceProvider: ("receive_primitive", "get_msg"),
     fsm: ("InvalidEventError", "TRANSITION_TABLE"),
     transport: ("AssociationSocket", "AddressInformation"),

@@ -183,3 +183,13 @@ def test_stale_parts_are_those_of_processes_that_ended(device: Device) -> None:
     assert everything == stale | {"1-0-ab.v2.part", mine.path.name}
     assert stale_parts((Device("MAG1", device.root / "nowhere"),), alone=True) == []
     assert staged.SUFFIX == ".part"
+
+
+def test_files_finished_one_after_another_have_times_in_that_order(device: Device) -> None:
+    times = []
+    for number in range(50):
+        staged = StagedFile.create(device, bare=False)
+        staged.write(b"x")
+        staged.finish(safe=False)
+        times.append(staged.publish(f"{number}.dcm").stat().st_mtime_ns)
+    assert times == sorted(set(times))
