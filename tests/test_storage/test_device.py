@@ -101,7 +101,7 @@ def test_names_of_the_index_are_taken_with_either_separator(file: str, names: tu
 @given(st.binary(max_size=60).filter(lambda raw: b"\0" not in raw))
 @example(b"\xc2/\x80")
 def test_any_name_of_the_file_system_finds_the_way_to_the_index_and_back(raw: bytes) -> None:
-    for sign in (b"/", b"\\", b"..", b":"):
+    for sign in (b"/", b"\\", b":", b".."):
         raw = raw.replace(sign, b"")
     path = "d" + os.fsdecode(raw)
     text = index_name(path)
