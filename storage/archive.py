@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import struct
@@ -82,6 +83,11 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
+        raise NotUnpacked("it is damaged, or not what its name says") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # zipfile seeks to where a damaged directory says a file begins, before the beginning of the archive too.
         raise NotUnpacked("it is damaged, or not what its name says") from error
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage import archive
@@ -163,6 +163,7 @@ def test_errors_of_the_disk_are_not_taken_for_damage(tmp_path: Path) -> None:
     st.lists(st.tuples(st.integers(0, 1000), st.binary(min_size=1, max_size=20)), max_size=5),
     st.integers(0, 3000),
 )
+@example("a.zip", [(420, b"\x00\x01")], 426)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_archives_are_refused_or_unpacked(
     tmp_path: Path, name: str, damage: list[tuple[int, bytes]], length: int
