@@ -133,3 +133,22 @@ def test_an_unknown_destination_is_said_to_be_unknown(archive: Archive) -> None:
     ran = move(archive, "QueryRetrieveLevel=PATIENT", "PatientID=P1", model="-P", dest="NOBODY")
     assert ran.code != 0
     assert "MoveDestinationUnknown" in ran.output or "0xa801" in ran.output.lower(), ran.output
+
+
+@pytest.mark.parametrize("encoder", [("dcmcjpls",), ("dcmcjpls", "+en"), ("dcmcjpeg",), ("dcmcrle",)], ids=" ".join)
+def test_what_dcmtk_compresses_is_stored_and_moved_as_it_is(
+    archive_with_sink: Archive, sink: StoreScp, tmp_path: Path, encoder: tuple[str, ...]
+) -> None:
+    plain = write(tmp_path / "made", with_pixels(ds(PatientID="COMPRESSED"), 64, 64))
+    path = tmp_path / "compressed.dcm"
+    ran = dcmtk(*encoder, plain, path)
+    assert ran.code == 0, ran.output
+    send(archive_with_sink, path)
+    ran = move(archive_with_sink, "QueryRetrieveLevel=PATIENT", "PatientID=COMPRESSED", model="-P")
+    assert ran.code == 0, ran.output
+    (stored,), (moved,) = archive_with_sink.files(), sink.received()
+    assert data_set_bytes(moved) == data_set_bytes(stored)
+    original, arrived = pydicom.dcmread(path), pydicom.dcmread(moved)
+    assert arrived.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
+    assert arrived.file_meta.TransferSyntaxUID.is_compressed
+    assert arrived.PixelData == original.PixelData
