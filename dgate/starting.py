@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 
 from db.errors import DatabaseError, SchemaError
@@ -46,6 +47,9 @@ def told() -> Iterator[None]:
     ) as error:
         for line in str(error).splitlines():
             print(f"dgate: {line}", file=sys.stderr)
+        raise Failed(1) from error
+    except BrokenExecutor as error:
+        print("dgate: a worker process was killed, by lack of memory perhaps; run the same again", file=sys.stderr)
         raise Failed(1) from error
     except (OSError, ValueError) as error:
         print(f"dgate: {_text(error)}", file=sys.stderr)

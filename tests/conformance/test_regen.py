@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from db.query import Query
+from dgate.__main__ import main
 from server.log import LOG
 from server.pipeline import regen
 from server.pipeline.regen import regenerate, regenerate_file
@@ -331,3 +333,20 @@ def test_what_is_no_place_of_this_server_is_refused(two_devices: Server, command
     assert payload is not None
     assert payload.rstrip(b"\0").decode() == reply
     assert indexed(two_devices) == {}
+
+
+def die(*arguments: object) -> None:
+    """What a worker process runs that the system kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_process_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_ini(tmp_path)
+    put_many(tmp_path / "MAG0", MANY)
+    monkeypatch.setattr(regen, "read_batch", die)
+    assert main([f"-w{tmp_path}", "-r"]) == 1
+    assert capsys.readouterr().err == (
+        "dgate: a worker process was killed, by lack of memory perhaps; run the same again\n"
+    )
