@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import server.services  # noqa: F401  (fills the table of services)
 from dgate import __version__
-from server.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from server.service import SERVICES
 from server.settings import ServerSettings
 from server.status import Status
 from storage.codecs.table import CODECS
+from storage.part10 import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 _HEAD = """\
 # DICOM conformance
@@ -134,7 +134,7 @@ def _statuses() -> Iterator[str]:
 def _network() -> Iterator[str]:
     defaults = ServerSettings()
     yield "\n## Network\n\n| | |\n|---|---|\n"
-    yield f"| Implementation class UID | {IMPLEMENTATION_CLASS_UID} |\n"
+    yield f"| Implementation class UID | {IMPLEMENTATION_CLASS} |\n"
     yield f"| Implementation version name | {IMPLEMENTATION_VERSION} ({__version__}) |\n"
     yield f"| Maximum PDU received | {defaults.PDUSize} bytes (`PDUSize`) |\n"
     yield f"| Associations at a time | {defaults.MaxAssociations} (`MaxAssociations`) |\n"

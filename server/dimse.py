@@ -37,10 +37,6 @@ from server.commandset import (
 )
 from server.upper import UpperLayer, pdus
 
-# ConQuest's implementation class, which its clients look at; the version name is our own.
-IMPLEMENTATION_CLASS_UID = "1.2.826.0.1.3680043.2.135.1066.101"
-IMPLEMENTATION_VERSION = "DGATE_0.1"
-
 # What one PDU of ours carries at most; also DCMTK's hard limit.
 MAX_PDU = 131072
 # Identifiers and attribute lists are small; anything larger than this is not one.

@@ -16,9 +16,9 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import AddressInformation
 
 from server.association import AcceptedAssociation
-from server.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from server.server import Server
 from server.upper import Connection, prepare
+from storage.part10 import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 log = logging.getLogger("dgate")
 
@@ -111,7 +111,7 @@ def _entity(server: Server) -> ApplicationEntity:
     """What pynetdicom wants to know of us; how many associations there may be is decided when one is requested."""
     _config.LOG_HANDLER_LEVEL = "none"
     ae = ApplicationEntity(ae_title="DGATE")
-    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS)
     ae.implementation_version_name = IMPLEMENTATION_VERSION
     ae.maximum_associations = 1 << 30
     return ae

@@ -36,18 +36,16 @@ from server.commandset import (
     encode_command,
 )
 from server.dimse import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION,
     Association,
     Identifier,
     Message,
     PeerGone,
 )
 from server.upper import Connection, prepare
+from storage.part10 import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
+from storage.transfer import IMPLICIT_LITTLE
 
 VERIFICATION = "1.2.840.10008.1.1"
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
 # PS3.8 9.3.2.2: context IDs are odd numbers up to 255.
 MAX_CONTEXTS = 128
@@ -202,7 +200,7 @@ def _prepare(
     association.requestor.address_info = local
     association.requestor.ae_title = calling
     association.requestor.maximum_length = pdu_size
-    association.requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    association.requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS)
     association.requestor.implementation_version_name = IMPLEMENTATION_VERSION
     association.requestor.requested_contexts = [_context(i, row) for i, row in enumerate(proposals[:MAX_CONTEXTS])]
     return association

@@ -29,6 +29,7 @@ from server.dimse import Identifier, Message, PeerGone
 from server.log import printable
 from server.sopclass import is_storage_class
 from server.status import Answer, Refused, Status, answer_for, cause
+from storage.transfer import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, is_implicit, is_little_endian
 
 if TYPE_CHECKING:
     from server.association import AcceptedAssociation
@@ -77,7 +78,7 @@ class Request:
     @property
     def encoding(self) -> tuple[bool, bool]:
         """(implicit VR, little endian) of the identifier and those in the responses."""
-        return self.transfer_syntax == "1.2.840.10008.1.2", self.transfer_syntax != "1.2.840.10008.1.2.2"
+        return is_implicit(self.transfer_syntax), is_little_endian(self.transfer_syntax)
 
     @property
     def cancelled(self) -> bool:
@@ -144,7 +145,7 @@ class Request:
 
 
 # Identifiers are short, so nobody deflates them, and what inflates is not worth its dangers here.
-IDENTIFIER_SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
+IDENTIFIER_SYNTAXES = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
 
 
 Handler = Callable[["Request", "Server"], Answer | None]

@@ -13,8 +13,9 @@ from dgate.command import CommandError, command
 from server.authority import Caller
 from server.dimse import PeerGone
 from server.outgoing import peer_or_self
-from server.scu import IMPLICIT_LITTLE, VERIFICATION, AssociationFailed, Proposal, associate, send_c_echo
+from server.scu import VERIFICATION, AssociationFailed, Proposal, associate, send_c_echo
 from server.server import Server
+from storage.transfer import IMPLICIT_LITTLE
 
 GROUP = "Logging options"
 

@@ -11,8 +11,9 @@ from dgate.command import CommandError, command
 from server.commandset import COMPLETED, STATUS, WARNING
 from server.dimse import PeerGone
 from server.outgoing import own_peer, peer_or_self
-from server.scu import IMPLICIT_LITTLE, AssociationFailed, Proposal, associate, send_c_move
+from server.scu import AssociationFailed, Proposal, associate, send_c_move
 from server.server import Server
+from storage.transfer import IMPLICIT_LITTLE
 
 GROUP = "Move options"
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.2"

@@ -14,11 +14,12 @@ from pydicom.tag import Tag
 from db.query import Query
 from server.dimse import PeerGone
 from server.outgoing import peer_or_self
-from server.scu import EXPLICIT_LITTLE, IMPLICIT_LITTLE, AssociationFailed, Proposal, associate, send_c_find
+from server.scu import AssociationFailed, Proposal, associate, send_c_find
 from server.server import Server
 from server.textfile import decode
 from storage.errors import MissingFile
 from storage.header import TagPath
+from storage.transfer import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"

@@ -11,8 +11,6 @@ from typing import BinaryIO, Protocol
 from server.commandset import Buffer
 from server.dimse import Association, PeerGone
 from server.scu import (
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
     MAX_CONTEXTS,
     AssociationFailed,
     Originator,
@@ -27,7 +25,7 @@ from storage.codecs.native import convert
 from storage.codecs.table import Code, parse_code
 from storage.errors import MissingFile, NotConvertible
 from storage.part10 import ObjectFile
-from storage.transfer import is_compressed
+from storage.transfer import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, is_compressed
 
 log = logging.getLogger("dgate")
 
@@ -208,7 +206,7 @@ def _preference(stored: str, accepted: dict[str, int], code: Code) -> Iterator[s
     """
     order: tuple[str, ...] = (stored,)
     if not is_compressed(stored):
-        order = (*code.uncompressed_syntaxes, stored, EXPLICIT_LITTLE, IMPLICIT_LITTLE, "1.2.840.10008.1.2.2")
+        order = (*code.uncompressed_syntaxes, stored, EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
     yield from (syntax for syntax in dict.fromkeys(order) if syntax in accepted)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom.uid import CTImageStorage, JPEG2000Lossless, JPEGBaseline8Bit, MRImageStorage
 
-from server.dimse import IMPLEMENTATION_CLASS_UID
+from storage.part10 import IMPLEMENTATION_CLASS
 from tests.conformance.conftest import Archive
 from tests.conformance.dialogue import log_lines
 from tests.conformance.scu import (
@@ -155,7 +155,7 @@ def test_the_acceptance_says_who_we_are_and_how_much_we_take(archive: Archive) -
     assert accepted is not None
     items = dict(user_items_of(accepted))
     assert int.from_bytes(items[0x51], "big") == 131072
-    assert items[0x52].decode() == IMPLEMENTATION_CLASS_UID
+    assert items[0x52].decode() == IMPLEMENTATION_CLASS
 
 
 def test_classes_and_syntaxes_that_are_not_listed_are_refused_one_by_one(archive: Archive) -> None:
