@@ -13,6 +13,10 @@ class NotConvertible(StorageError):
     """An object that cannot be brought into the transfer syntax asked for."""
 
 
+class CodecFailed(StorageError):
+    """Pixels that could not be decoded or encoded, or work on them that had to be ended; in one line, why."""
+
+
 class TooLarge(StorageError):
     """An object larger than MaxObjectSize."""
 
@@ -39,3 +43,7 @@ class MissingFile(StorageError):
 
 class UnsafePath(MissingFile):
     """A file name out of the index that is no path below a device: absolute, or with ``..`` in it."""
+
+
+class NotRendered(StorageError):
+    """An object, or a part of one, that no picture can be made of."""

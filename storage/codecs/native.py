@@ -1,15 +1,16 @@
-"""Conversion between the uncompressed transfer syntaxes: headers rewritten, values copied, numbers swapped."""
+"""Data sets rewritten in another transfer syntax: headers anew, values copied, numbers swapped, some replaced."""
 
 from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from struct import pack
 from typing import BinaryIO
 
 from storage.elements import (
+    EVERY_TAG,
     FRAGMENTED_VRS,
     ITEM,
     ITEM_DELIMITER,
@@ -44,7 +45,7 @@ _LUT_DATA = 0x00283006
 _WAVEFORM_BITS_ALLOCATED = 0x54001004
 
 
-def convert(file: ObjectFile, transfer_syntax: str) -> Iterator[bytes]:
+def convert(file: ObjectFile, transfer_syntax: str) -> Generator[bytes, None, None]:
     """Return the data set of a stored object in another uncompressed transfer syntax, piece by piece.
 
     Whatever keeps it from being converted is found before this returns: NotConvertible when either syntax is
@@ -73,7 +74,37 @@ def rewritten(source: BinaryIO, stored: str, wanted: str, *, dry: bool = False) 
     return _deflated(pieces) if wanted == DEFLATED and not dry else pieces
 
 
-def _stream(file: ObjectFile, transfer_syntax: str) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A value to be written: `pieces` of little endian bytes, `length` in all or UNDEFINED for encapsulated pixels.
+
+    That of a sequence is its one `item`.
+    """
+
+    vr: str
+    length: int
+    pieces: Iterable[bytes] = ()
+    item: Mapping[int, Element] | None = None
+
+
+def element(vr: str, value: bytes) -> Element:
+    """Make an element of a short value, padded to even length."""
+    padded = value + (b"\0" if vr in ("UI", "OB") else b" ") * (len(value) % 2)
+    return Element(vr, len(padded), (padded,))
+
+
+def edited(source: BinaryIO, stored: str, wanted: str, edits: Mapping[int, Element | None]) -> Iterator[bytes]:
+    """Yield the data set that `source` stands at in the syntax `wanted`, with top-level elements replaced or added.
+
+    None removes an element. The pixels of a compressed data set, and those for a compressed syntax, must be among
+    `edits`. Raises NotConvertible and NotDicom, maybe after the first pieces.
+    """
+    rewriter = _Rewriter(Cursor(open_data(source, stored), stored), wanted, dry=False, edits=edits)
+    pieces = _gathered(rewriter.data_set())
+    return _deflated(pieces) if wanted == DEFLATED else pieces
+
+
+def _stream(file: ObjectFile, transfer_syntax: str) -> Generator[bytes, None, None]:
     with file.path.open("rb") as source:
         source.seek(file.offset)
         yield from _gathered(rewritten(source, file.transfer_syntax, transfer_syntax))
@@ -125,21 +156,65 @@ class _Context:
 class _Rewriter:
     """Writes the elements that a cursor walks over in another of the uncompressed syntaxes."""
 
-    def __init__(self, cursor: Cursor, wanted: str, *, dry: bool) -> None:
+    def __init__(
+        self, cursor: Cursor, wanted: str, *, dry: bool, edits: Mapping[int, Element | None] | None = None
+    ) -> None:
         self._cursor = cursor
+        self._edits = edits or {}
+        # Those still to be written, the last tag first.
+        self._waiting = sorted(self._edits, reverse=True)
         self._implicit = is_implicit(wanted)
         little = is_little_endian(wanted)
         self._order = "<" if little else ">"
+        self._little = little
         self._swaps = little != cursor.little_endian
         self._dry = dry
 
     def data_set(self) -> Iterator[bytes]:
         """Yield the whole data set."""
-        return self._level(self._cursor.data.size, self._cursor.implicit, _Context(), 0)
+        yield from self._level(self._cursor.data.size, self._cursor.implicit, _Context(), 0)
+        yield from self._added(EVERY_TAG)
+
+    def _added(self, tag: int) -> Iterator[bytes]:
+        """Write the new elements that belong before `tag` or in its place."""
+        while self._waiting and self._waiting[-1] <= tag:
+            added = self._waiting.pop()
+            new = self._edits[added]
+            if new is None:
+                continue
+            yield from self._new(added, new)
+
+    def _new(self, tag: int, new: Element) -> Iterator[bytes]:
+        yield self._header(tag, new.vr, new.length)
+        width = 1 if self._little else _WIDTHS.get(new.vr, 1)
+        for piece in new.pieces:
+            yield piece if width == 1 else _swapped(piece, width)
+        if new.item is not None:
+            yield self._bare_header(ITEM, UNDEFINED)
+            for inner, value in new.item.items():
+                yield from self._new(inner, value)
+            yield self._bare_header(ITEM_DELIMITER, 0)
+            yield self._bare_header(SEQUENCE_DELIMITER, 0)
+
+    def _passed_over(self, tag: int, found: bytes, length: int, implicit: bool, context: _Context) -> None:
+        """Leave out an element of the data set; the walk itself moves on over those of known length."""
+        if length != UNDEFINED:
+            return
+        if found in FRAGMENTED_VRS or tag == PIXEL_DATA:
+            for _ in self._cursor.items(tag, None):
+                pass
+            return
+        for _ in self._sequence(tag, length, None if found == b"UN" else implicit, context, 1):
+            pass
 
     def _level(self, end: int | None, implicit: bool, context: _Context, depth: int) -> Iterator[bytes]:
         cursor = self._cursor
         for tag, found, length in cursor.elements(end, implicit):
+            if depth == 0 and self._edits:
+                yield from self._added(tag)
+                if tag in self._edits:
+                    self._passed_over(tag, found, length, implicit, context)
+                    continue
             vr = found.decode("ascii") if found else _dictionary_vr(tag, context)
             if length == UNDEFINED or vr == "SQ":
                 if found in FRAGMENTED_VRS or tag == PIXEL_DATA:

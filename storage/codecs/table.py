@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from storage.transfer import (
+    DEFLATED,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
@@ -25,6 +27,10 @@ JPEG_LS_LOSSLESS = _JPEG + "80"
 JPEG_LS_NEAR = _JPEG + "81"
 JPEG_2000_LOSSLESS = _JPEG + "90"
 JPEG_2000 = _JPEG + "91"
+HTJ2K_LOSSLESS = _JPEG + "201"
+HTJ2K_LOSSLESS_RPCL = _JPEG + "202"
+HTJ2K = _JPEG + "203"
+RLE = "1.2.840.10008.1.2.5"
 
 
 def _everything(_: str) -> bool:
@@ -39,6 +45,10 @@ def _uncompressed_or_jpeg(transfer_syntax: str) -> bool:
     return not is_compressed(transfer_syntax) or is_jpeg(transfer_syntax)
 
 
+def _deflated(transfer_syntax: str) -> bool:
+    return transfer_syntax == DEFLATED
+
+
 def _nothing(_: str) -> bool:
     return False
 
@@ -51,6 +61,10 @@ class Codec:
     uncompressed data it asks for, where it does. `keeps` tells which stored objects it leaves as they are;
     `stored_first` that those go out as they are before anything else is tried. A code that is not `available` is
     understood, and objects it would change are kept or sent unchanged.
+
+    `makes` are the compressed transfer syntaxes that storage.transcode brings an object into: the first whose row in
+    storage.codecs.forms, which has encoder, decoder, bit depths and photometric interpretations, takes its pixels;
+    one that none takes is left as it is, and the result says why. `jpeg` marks the codes that are for images only.
     """
 
     code: str
@@ -62,8 +76,17 @@ class Codec:
     keeps: Callable[[str], bool] = _nothing
     stored_first: bool = False
     available: bool = False
+    makes: tuple[str, ...] = ()
+    jpeg: bool = False
 
 
+_LOSSLESS = (JPEG_LOSSLESS_SV1, JPEG_LOSSLESS)
+# What ConQuest makes of lossy codes for values of more than 12 bits is `j1`.
+_DCT = (JPEG_BASELINE, JPEG_EXTENDED, *_LOSSLESS)
+_PROGRESSIVE = (JPEG_PROGRESSIVE, JPEG_EXTENDED, *_LOSSLESS)
+_HIGH_THROUGHPUT = (HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K)
+# Pixels of the larger side, by the character behind the k.
+_SIDES = {"1": 1024, "2": 512, "4": 256, "8": 128, "a": 64, "b": 32, "c": 16}
 _BOTH_EXPLICIT = (EXPLICIT_LITTLE, EXPLICIT_BIG)
 _QUALITY = r"(?P<quality>\d{2})?"
 _FACTOR = r"(?P<factor>\d+),(?P<cutoff>\d+)"
@@ -89,26 +112,79 @@ CODECS: tuple[Codec, ...] = (
     Codec("ub", "uncompressed, explicit big endian", uncompressed=(EXPLICIT_BIG,), keeps=_uncompressed, available=True),
     Codec("ue", "uncompressed, explicit", uncompressed=_BOTH_EXPLICIT, keeps=_uncompressed, available=True),
     Codec("uj", "uncompressed, but JPEG left alone", keeps=_uncompressed_or_jpeg, stored_first=True, available=True),
+    Codec("ud", "deflated, explicit little endian", uncompressed=(DEFLATED,), keeps=_deflated, available=True),
     Codec("n0", "uncompressed, without group 0002", keeps=_uncompressed),
-    Codec("n", "NKI, modes 1 to 5", "n[1-5]"),
+    Codec("n", "NKI, modes 1 to 5", "n(?P<mode>[1-5])"),
     Codec("n#", "NKI mode 5 of values divided by F, those below C being 0", f"n#{_FACTOR}", lossy=True),
     Codec("nj", "NKI mode 5, but JPEG left alone", keeps=is_jpeg, stored_first=True),
-    Codec("j1", "JPEG lossless, first order prediction", proposes=(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
-    Codec("j2", "JPEG lossless", proposes=(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
-    Codec("j3", "JPEG baseline or extended", f"j3{_QUALITY}", (JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
-    Codec("j4", "JPEG baseline or extended", f"j4{_QUALITY}", (JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
-    Codec("j5", "JPEG spectral selection", f"j5{_QUALITY}", (JPEG_SPECTRAL, JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
-    Codec("j6", "JPEG full progression", f"j6{_QUALITY}", (JPEG_PROGRESSIVE, JPEG_EXTENDED, JPEG_BASELINE), lossy=True),
-    Codec("j7", "JPEG-LS near-lossless", f"j7{_QUALITY}", (JPEG_LS_NEAR, JPEG_LS_LOSSLESS), lossy=True),
-    Codec("js", "JPEG-LS lossless", proposes=(JPEG_LS_LOSSLESS,)),
-    Codec("jk", "JPEG 2000 lossless", proposes=(JPEG_2000_LOSSLESS,)),
-    Codec("jl", "JPEG 2000", f"jl{_QUALITY}", (JPEG_2000, JPEG_2000_LOSSLESS), lossy=True),
+    Codec(
+        "j1",
+        "JPEG lossless, first order prediction",
+        proposes=(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1),
+        makes=_LOSSLESS,
+        jpeg=True,
+    ),
+    Codec("j2", "JPEG lossless", proposes=(JPEG_LOSSLESS, JPEG_LOSSLESS_SV1), makes=_LOSSLESS, jpeg=True),
+    *(
+        Codec(
+            code,
+            "JPEG baseline or extended",
+            code + _QUALITY,
+            (JPEG_EXTENDED, JPEG_BASELINE),
+            lossy=True,
+            makes=_DCT,
+            jpeg=True,
+        )
+        for code in ("j3", "j4")
+    ),
+    Codec(
+        "j5",
+        "JPEG spectral selection",
+        f"j5{_QUALITY}",
+        (JPEG_SPECTRAL, JPEG_EXTENDED, JPEG_BASELINE),
+        lossy=True,
+        makes=_PROGRESSIVE,
+        jpeg=True,
+    ),
+    Codec(
+        "j6",
+        "JPEG full progression",
+        f"j6{_QUALITY}",
+        (JPEG_PROGRESSIVE, JPEG_EXTENDED, JPEG_BASELINE),
+        lossy=True,
+        makes=_PROGRESSIVE,
+        jpeg=True,
+    ),
+    Codec(
+        "j7",
+        "JPEG-LS near-lossless",
+        f"j7{_QUALITY}",
+        (JPEG_LS_NEAR, JPEG_LS_LOSSLESS),
+        lossy=True,
+        makes=(JPEG_LS_NEAR, JPEG_LS_LOSSLESS),
+        jpeg=True,
+    ),
+    Codec("js", "JPEG-LS lossless", proposes=(JPEG_LS_LOSSLESS,), makes=(JPEG_LS_LOSSLESS,), jpeg=True),
+    Codec("jk", "JPEG 2000 lossless", proposes=(JPEG_2000_LOSSLESS,), makes=(JPEG_2000_LOSSLESS,), jpeg=True),
+    Codec(
+        "jl",
+        "JPEG 2000",
+        f"jl{_QUALITY}",
+        (JPEG_2000, JPEG_2000_LOSSLESS),
+        lossy=True,
+        makes=(JPEG_2000, JPEG_2000_LOSSLESS),
+        jpeg=True,
+    ),
+    Codec("jh", "HTJ2K lossless", proposes=_HIGH_THROUGHPUT, makes=_HIGH_THROUGHPUT, jpeg=True),
+    Codec("jr", "RLE", proposes=(RLE,), makes=(RLE,)),
     Codec(
         "ja",
         "any JPEG, else JPEG lossless",
         proposes=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
         keeps=is_jpeg,
         stored_first=True,
+        makes=_LOSSLESS,
+        jpeg=True,
     ),
     Codec(
         "j#",
@@ -116,6 +192,8 @@ CODECS: tuple[Codec, ...] = (
         f"j#{_FACTOR}",
         (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1),
         lossy=True,
+        makes=_LOSSLESS,
+        jpeg=True,
     ),
     Codec(
         "k", "downsized to 1024 (1), 512 (2), 256 (4), 128 (8), 64 (a), 32 (b), 16 (c) pixels", "k[1248abc]", lossy=True
@@ -130,7 +208,7 @@ _PATTERNS = tuple((re.compile(row.pattern or re.escape(row.code), re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A compression code as it was written: its row, and the quality, factor and cut-off that it carries."""
+    """A compression code as it was written: its row, and the quality, factor, cut-off and NKI mode that it carries."""
 
     text: str
     codec: Codec
@@ -138,6 +216,7 @@ class Code:
     quality: int | None = None
     factor: int | None = None
     cutoff: int | None = None
+    mode: int | None = None
 
     @property
     def known(self) -> bool:
@@ -148,6 +227,11 @@ class Code:
     def available(self) -> bool:
         """Whether what the code asks for can be done."""
         return self.codec.available
+
+    @property
+    def side(self) -> int | None:
+        """The pixels that the larger side of a downsized image has at most; None for other codes."""
+        return _SIDES[self.text[1].lower()] if self.codec.code == "k" else None
 
     @property
     def uncompressed_syntaxes(self) -> tuple[str, ...]:
@@ -182,6 +266,7 @@ class Code:
         return tuple(dict.fromkeys(offered))
 
 
+@lru_cache(maxsize=256)
 def parse_code(text: str) -> Code:
     """Read a compression code, in any case; ``!`` at its end leaves out the uncompressed fall-back.
 

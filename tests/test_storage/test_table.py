@@ -34,6 +34,7 @@ def jpeg(*numbers: int) -> tuple[str, ...]:
         ("ul", "ul"),
         ("ub", "ub"),
         ("ue", "ue"),
+        ("ud", "ud"),
         ("uj", "uj"),
         ("n0", "n0"),
         ("n4", "n"),
@@ -51,6 +52,8 @@ def jpeg(*numbers: int) -> tuple[str, ...]:
         ("js", "js"),
         ("jk", "jk"),
         ("jl10", "jl"),
+        ("jh", "jh"),
+        ("jr", "jr"),
         ("ja", "ja"),
         ("j#4,100", "j#"),
         ("k1", "k"),
@@ -90,10 +93,23 @@ def test_numbers_are_carried() -> None:
     assert (parse_code("j#4,100").factor, parse_code("j#4,100").cutoff) == (4, 100)
     assert parse_code("j2!").strict
     assert not parse_code("j2").strict
+    assert (parse_code("n4").mode, parse_code("N2!").mode, parse_code("nj").mode) == (4, 2, None)
+    assert [parse_code(f"k{size}").side for size in "1248abcA"] == [1024, 512, 256, 128, 64, 32, 16, 64]
+    assert parse_code("j2").side is None
+
+
+def test_what_a_code_makes_is_told_best_first() -> None:
+    assert parse_code("j2").codec.makes == jpeg(70, 57)
+    assert parse_code("j3").codec.makes == jpeg(50, 51, 70, 57)
+    assert parse_code("j5").codec.makes == parse_code("j6").codec.makes == jpeg(55, 51, 70, 57)
+    assert parse_code("jl").codec.makes == jpeg(91, 90)
+    assert parse_code("jh").codec.makes == jpeg(201, 202, 203)
+    assert parse_code("jr").codec.makes == (RLE,)
+    assert [row.code for row in CODECS if row.makes and not row.jpeg] == ["jr"]
 
 
 def test_only_what_needs_no_codec_is_available() -> None:
-    assert [row.code for row in CODECS if row.available] == ["as", "is", "un", "ui", "ul", "ub", "ue", "uj"]
+    assert [row.code for row in CODECS if row.available] == ["as", "is", "un", "ui", "ul", "ub", "ue", "uj", "ud"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +119,7 @@ def test_only_what_needs_no_codec_is_available() -> None:
         ("un", {IMPLICIT, EXPLICIT, BIG, DEFLATED}),
         ("ul", {IMPLICIT, EXPLICIT, BIG, DEFLATED}),
         ("uj", {IMPLICIT, EXPLICIT, BIG, DEFLATED, BASELINE}),
+        ("ud", {DEFLATED}),
         ("nj", {BASELINE}),
         ("j2", set()),
     ],
@@ -143,6 +160,9 @@ def test_what_a_code_leaves_alone(text: str, kept: set[str]) -> None:
         ("js", EXPLICIT, (*jpeg(80), IMPLICIT)),
         ("jk", EXPLICIT, (*jpeg(90), IMPLICIT)),
         ("jl", EXPLICIT, (*jpeg(91, 90), IMPLICIT)),
+        ("jh", EXPLICIT, (*jpeg(201, 202, 203), IMPLICIT)),
+        ("jr", EXPLICIT, (RLE, IMPLICIT)),
+        ("ud", IMPLICIT, (DEFLATED, IMPLICIT)),
         ("ja", EXPLICIT, (*jpeg(70, 57), IMPLICIT)),
         ("ja", BASELINE, (BASELINE, *jpeg(70, 57), EXPLICIT, IMPLICIT)),
     ],
@@ -162,6 +182,8 @@ def test_what_is_proposed_to_a_receiver(text: str, stored: str, proposed: tuple[
         ("ul!", (EXPLICIT,)),
         ("ub", (BIG, IMPLICIT)),
         ("ue", (EXPLICIT, BIG, IMPLICIT)),
+        ("ud", (DEFLATED, IMPLICIT)),
+        ("ud!", (DEFLATED,)),
     ],
 )
 def test_the_uncompressed_forms_a_code_insists_on(text: str, syntaxes: tuple[str, ...]) -> None:
