@@ -34,7 +34,7 @@ NewUid = Callable[[int, str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Edit:
+class Edit:
     """In the data set, `removed` bytes at `position` become `added`."""
 
     position: int
@@ -52,6 +52,14 @@ def with_patient(source: BinaryIO, transfer_syntax: str, patient_id: str, new_ui
     start = source.tell()
     edits = _edits(Cursor(open_data(source, transfer_syntax), transfer_syntax), patient_id, new_uid)
     source.seek(start)
+    return apply_edits(source, transfer_syntax, edits)
+
+
+def apply_edits(source: BinaryIO, transfer_syntax: str, edits: list[Edit]) -> Iterator[bytes]:
+    """Yield the data set that `source` stands at with `edits`, which are in the order of their positions.
+
+    Positions are those of the data set, of a deflated one when it is inflated; it is deflated again.
+    """
     pieces = _applied(source, transfer_syntax, edits)
     return _deflated(pieces) if is_deflated(transfer_syntax) else pieces
 
@@ -61,7 +69,7 @@ def is_instance_uid(tag: int, uid: str) -> bool:
     return bool(uid) and "Class" not in keyword_for_tag(tag) and not uid.startswith(_STANDARD)
 
 
-def _edits(cursor: Cursor, patient_id: str, new_uid: NewUid) -> list[_Edit]:
+def _edits(cursor: Cursor, patient_id: str, new_uid: NewUid) -> list[Edit]:
     changes = _Changes(cursor, patient_id, new_uid)
     for step in steps(cursor, vr_of):
         changes.take(step)
@@ -73,7 +81,7 @@ class _Changes:
     """The edits of one data set, gathered in its order; the lengths of what they lie in are edited with them."""
 
     def __init__(self, cursor: Cursor, patient_id: str, new_uid: NewUid) -> None:
-        self.edits: list[_Edit] = []
+        self.edits: list[Edit] = []
         self._cursor = cursor
         order = "<" if cursor.little_endian else ">"
         self._short, self._long = Struct(f"{order}H").pack, Struct(f"{order}L").pack
@@ -95,7 +103,7 @@ class _Changes:
         elif step.kind in (Kind.END_OF_SEQUENCE, Kind.END_OF_ITEM):
             opened, growth = self._open.pop()
             if growth and opened.length != UNDEFINED:
-                self.edits.append(_Edit(opened.position - 4, 4, self._long(opened.length + growth)))
+                self.edits.append(Edit(opened.position - 4, 4, self._long(opened.length + growth)))
             self._grow(growth)
         elif step.kind is Kind.VALUE:
             self._value(step)
@@ -107,7 +115,7 @@ class _Changes:
 
     def _value(self, step: Step) -> None:
         if not step.tag & 0xFFFF:
-            self._edit(_Edit(step.start, step.position - step.start + step.length, b""))
+            self._edit(Edit(step.start, step.position - step.start + step.length, b""))
         elif step.depth == 0 and step.tag == SPECIFIC_CHARACTER_SET:
             self._charset = self._cursor.value(step.length)
         elif step.depth == 0 and step.tag == PATIENT_ID:
@@ -117,7 +125,7 @@ class _Changes:
 
     def _patient_element(self, step: Step) -> None:
         if self._patient_done:  # twice, or behind its place: the old ID must not stay
-            self._edit(_Edit(step.start, step.position - step.start + step.length, b""))
+            self._edit(Edit(step.start, step.position - step.start + step.length, b""))
             return
         self._patient_done = True
         self._replace(step, self._patient())
@@ -146,21 +154,21 @@ class _Changes:
         if short and len(value) > 0xFFFF:
             raise NotConvertible("a list of UIDs becomes too long for its element")
         length = self._short(len(value)) if short else self._long(len(value))
-        self.edits.append(_Edit(step.position - size, size, length))
-        self._edit(_Edit(step.position, step.length, value))
+        self.edits.append(Edit(step.position - size, size, length))
+        self._edit(Edit(step.position, step.length, value))
 
     def _insert_patient(self, position: int) -> None:
         self._patient_done = True
         value = self._patient()
         head = self._tag(PATIENT_ID >> 16, PATIENT_ID & 0xFFFF)
         head += self._long(len(value)) if self._cursor.implicit else b"LO" + self._short(len(value))
-        self._edit(_Edit(position, 0, head + value))
+        self._edit(Edit(position, 0, head + value))
 
     def _patient(self) -> bytes:
         value = encoded_text(self._patient_id, self._charset)
         return value + b" " * (len(value) % 2)
 
-    def _edit(self, edit: _Edit) -> None:
+    def _edit(self, edit: Edit) -> None:
         self.edits.append(edit)
         self._grow(len(edit.added) - edit.removed)
 
@@ -170,7 +178,7 @@ class _Changes:
             self._open[-1] = (step, before + growth)
 
 
-def _applied(source: BinaryIO, transfer_syntax: str, edits: list[_Edit]) -> Iterator[bytes]:
+def _applied(source: BinaryIO, transfer_syntax: str, edits: list[Edit]) -> Iterator[bytes]:
     data = open_data(source, transfer_syntax)
     position = 0
     for edit in edits:
