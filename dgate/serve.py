@@ -2,33 +2,112 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import socket
+import sys
 import threading
+from contextlib import ExitStack
 
-from dgate.app import Daemon
+from dgate.app import Daemon, Work, announce, build, claim
 from dgate.commandline import Invocation
+from dgate.config import Configuration
 from dgate.starting import Failed, configuration, told
 from server.log import Logs
-from server.server import Running
+from server.running import Running
+from server.server import Server
+from server.workers.supervisor import CoreFailed, Supervisor
+from storage.executor import processors
+
+log = logging.getLogger("dgate")
 
 # ConQuest appends to this file when it is told to log to one; without any other word we always do.
 SERVER_LOG = "serverstatus.log"
 
+# More processes than this serve one machine's disk no faster.
+_MOST_AUTO = 4
+
 
 def serve(invocation: Invocation) -> int:
     """Start the server and wait; 0 after a clean stop, 1 when it could not start."""
+    running: Daemon | _Processes
     try:
         with told():
-            daemon = Daemon(configuration(invocation), overrides=invocation.overrides, uid_offset=invocation.uid_offset)
-            _stop_at_signals(daemon.server.running)
-            add_logs(daemon.server.logs, invocation)
-            daemon.start()
+            found = configuration(invocation)
+            workers = 0 if invocation.single else worker_count(found.server.Workers)
+            if workers:
+                running = _Processes(invocation, found, workers)
+            else:
+                running = Daemon(found, overrides=invocation.overrides, uid_offset=invocation.uid_offset)
+                _stop_at_signals(running.server.running)
+            add_logs(running.server.logs, invocation)
+            running.start()
     except Failed as failed:
         return failed.status
-    daemon.wait()
-    daemon.stop()
+    try:
+        running.wait()
+    finally:
+        running.stop()
     return 0
+
+
+def worker_count(setting: str) -> int:
+    """How many processes the key Workers means; 0 is none but our own. ValueError where there can be no others."""
+    possible = hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
+    if setting.lower() == "auto":
+        return min(processors(), _MOST_AUTO) if possible else 0
+    if int(setting) and not possible:
+        raise ValueError(f"Workers = {setting}: this system lets a server have one process only, write 0")
+    return int(setting)
+
+
+class _Processes:
+    """A server of several processes, to be used as a `Daemon`."""
+
+    def __init__(self, invocation: Invocation, found: Configuration, workers: int) -> None:
+        self.server = build(found, overrides=invocation.overrides, uid_offset=invocation.uid_offset)
+        self._warnings = (*found.warnings, *found.later)
+        self._workers = workers
+        self._held = ExitStack()
+
+    def start(self) -> None:
+        """Claim the devices, start the processes and listen; raises Failed and the declared errors of their parts."""
+        self._held.callback(self.server.logs.close)
+        self._held.enter_context(claim(self.server))
+        self._supervisor = Supervisor(self.server, _Told(self.server), self._workers)
+        try:
+            self._supervisor.start()
+        except CoreFailed as error:
+            if str(error):
+                print(f"dgate: {error}", file=sys.stderr)
+            raise Failed(1) from error
+        announce(self.server, self._warnings)
+
+    def wait(self) -> None:
+        self._supervisor.wait()
+
+    def stop(self) -> None:
+        with self._held:
+            self._supervisor.stop()
+            log.info("DGATE has stopped")
+
+
+class _Told:
+    """The work of a core, which says itself why it cannot begin."""
+
+    def __init__(self, server: Server) -> None:
+        self._work = Work(server)
+        self.tidy = self._work.tidy
+        self.stop = self._work.stop
+
+    def start(self, *, again: bool) -> bool:
+        try:
+            with told():
+                self._work.start(again=again)
+        except Failed:
+            return False
+        return True
 
 
 def _stop_at_signals(running: Running) -> None:

@@ -52,6 +52,7 @@ class AeMap:
         self._lines: list[_Line] = []
         self._entries: tuple[AeEntry, ...] = ()
         self._unclosed = 0
+        self._version = 0
         self.read()
 
     def read(self) -> None:
@@ -68,6 +69,28 @@ class AeMap:
         with self._lock:
             self._take(data)
             self.warnings = missing or self.warnings
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change."""
+        return self._version
+
+    def content(self) -> bytes:
+        """The file as `write` would make it."""
+        with self._lock:
+            around = b"".join(line.raw for line in self._lines)
+            end = line_end(split_lines(around))
+            data = bytearray()
+            for line in self._lines:
+                if data and not data.endswith(b"\n"):
+                    data += end
+                data += line.raw or encode(_render(line), around) + end
+            return bytes(data)
+
+    def take(self, content: bytes) -> None:
+        """Hold in memory what `content` of another process returned; the file stays as it is."""
+        with self._lock:
+            self._take(content)
 
     @property
     def entries(self) -> tuple[AeEntry, ...]:
@@ -140,15 +163,9 @@ class AeMap:
     def write(self) -> None:
         """Replace the file at once: changed entries in ConQuest's columns, the rest as it was; raises OSError."""
         with self._lock:
-            around = b"".join(line.raw for line in self._lines)
-            end = line_end(split_lines(around))
-            data = bytearray()
-            for line in self._lines:
-                if data and not data.endswith(b"\n"):
-                    data += end
-                data += line.raw or encode(_render(line), around) + end
-            replace_file(self.path, bytes(data))
-            self._take(bytes(data))
+            data = self.content()
+            replace_file(self.path, data)
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         lines, self._unclosed, warnings = _parse(data, self.path.name)
@@ -160,6 +177,7 @@ class AeMap:
 
     def _set(self, lines: list[_Line]) -> None:
         self._lines = lines
+        self._version += 1
         self._entries = tuple(line.entry for line in lines if line.entry)
 
 

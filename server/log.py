@@ -8,14 +8,17 @@ path holds what FileNameSyntax puts there.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import logging
 import logging.handlers
 import os
 import socket
+import stat
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 LOG = logging.getLogger("dgate")
@@ -24,6 +27,8 @@ USER = logging.getLogger("dgate.user")
 # A log file of this size is turned over; five older ones are kept.
 ROTATE_BYTES = 10 << 20
 ROTATE_KEEP = 5
+# How often it is looked at who has the name of a log file, and how long the file is.
+_LOOK_SECONDS = 0.2
 
 
 class LineFormatter(logging.Formatter):
@@ -37,32 +42,105 @@ class StampedFormatter(LineFormatter):
     """``Fri Nov 20 21:38:34 2026 text``, a stamp before each line of a traceback too, as ConQuest stamps files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.ctime(record.created)
-        return "\n".join(f"{stamp} {line}" for line in super().format(record).split("\n"))
+        stamp = _stamp(int(record.created))
+        text = super().format(record)
+        if "\n" not in text:
+            return f"{stamp} {text}"
+        return "\n".join(f"{stamp} {line}" for line in text.split("\n"))
 
 
-class LogFile(logging.handlers.RotatingFileHandler):
-    """A file that is turned over when it has grown to ROTATE_BYTES."""
+@lru_cache(maxsize=2)
+def _stamp(seconds: int) -> str:
+    return time.ctime(seconds)
+
+
+class LogFile(logging.Handler):
+    """A file that is turned over when it has grown to ROTATE_BYTES; any number of processes may write to one.
+
+    Each line, or traceback, is one write at the end of the file, so lines of different processes never mix.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=ROTATE_BYTES, backupCount=ROTATE_KEEP, encoding="utf-8", errors="replace")
-        self.setFormatter(StampedFormatter("%(message)s"))
+        """Open the file; raises OSError."""
+        super().__init__()
+        self.path = path.absolute()
+        self._turns = False
+        self._look_again = 0.0
         self._failed = False
+        self._file = -1
+        self._open()
+        self.setFormatter(StampedFormatter("%(message)s"))
 
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Look at the size alone: the standard library's formats each record a second time for this."""
-        return self.stream is not None and self.stream.tell() >= self.maxBytes
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record. A full disk is said once, not with a traceback for every line."""
+        try:
+            line = f"{self.format(record)}\n".encode("utf-8", "replace")
+            self._follow()
+            self._size += os.write(self._file, line)
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                print(f"{self.path}: {error}", file=sys.stderr)
+        except Exception:  # a mistake in a log call must not end what the call tells about
+            self.handleError(record)
 
     def close(self) -> None:
-        """Close the file; what a full disk did not take is lost and keeps nobody from stopping."""
-        with contextlib.suppress(OSError):
-            super().close()
+        with self.lock or contextlib.nullcontext():
+            file, self._file = self._file, -1
+            if file >= 0:
+                os.close(file)
+        super().close()
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk is said once, not with a traceback for every line."""
-        if not self._failed:
-            self._failed = True
-            print(f"{self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)
+    def _open(self) -> None:
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        found = os.fstat(self._file)
+        self._turns = stat.S_ISREG(found.st_mode)
+        self._identity = found.st_dev, found.st_ino
+        self._size = found.st_size
+
+    def _follow(self) -> None:
+        """Have the file open that has the name now, and is not too long."""
+        if self._file < 0:
+            self._open()
+        now = time.monotonic()
+        if not self._turns or (now < self._look_again and self._size < ROTATE_BYTES):
+            return
+        self._look_again = now + _LOOK_SECONDS
+        for _ in range(ROTATE_KEEP):
+            found = self._named()
+            if found is not None and (found.st_dev, found.st_ino) == self._identity:
+                self._size = found.st_size
+                if found.st_size < ROTATE_BYTES:
+                    return
+                self._turn_over()
+            os.close(self._file)
+            self._file = -1
+            self._open()
+
+    def _named(self) -> os.stat_result | None:
+        try:
+            return self.path.stat()
+        except FileNotFoundError:
+            return None
+
+    def _turn_over(self) -> None:
+        """Rename the files, unless another process has meanwhile: the file itself is the lock between them."""
+        try:
+            # Opened anew: a process shares a lock on a descriptor with those it forks.
+            lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found, locked = self._named(), os.fstat(lock)
+            if found is None or not found.st_ino == locked.st_ino == self._identity[1]:
+                return
+            for number in range(ROTATE_KEEP, 0, -1):
+                older = self.path.with_name(f"{self.path.name}.{number - 1}") if number > 1 else self.path
+                with contextlib.suppress(FileNotFoundError):
+                    older.replace(self.path.with_name(f"{self.path.name}.{number}"))
+        finally:
+            os.close(lock)
 
 
 class ConsoleHandler(logging.handlers.DatagramHandler):
@@ -116,18 +194,23 @@ class _NotUser(logging.Filter):
 
 @dataclass(slots=True)
 class Logs:
-    """The log destinations of one server; `close` takes them off the loggers again."""
+    """The log destinations of one server; `close` takes them off the loggers again.
+
+    `switched` is what `switch` was last given, None before.
+    """
 
     base: Path
     pacs_name: str
     console_host: str = "127.0.0.1"
     debug_level: int = 0
+    switched: tuple[str, bool] | None = None
     _destination: list[logging.Handler] = field(default_factory=list)
     _debug: list[logging.Handler] = field(default_factory=list)
     _fixed: list[logging.Handler] = field(default_factory=list)
 
     def open(self, trouble: str, user: str) -> None:
         """Start the trouble and user logs, which are always written. Raises OSError when a file cannot be."""
+        _leave_out_what_no_line_shows()
         LOG.setLevel(logging.DEBUG)
         LOG.propagate = False
         USER.propagate = False
@@ -155,6 +238,7 @@ class Logs:
         self._remove(self._destination)
         self._remove(self._debug)
         self._attach(opened, debug=debug)
+        self.switched = target, debug
 
     def set_debug_level(self, level: int) -> None:
         """0 logs nothing to the debug log, 1 to 4 everything."""
@@ -199,6 +283,12 @@ class Logs:
                 logger.removeHandler(handler)
             handler.close()
         kept.clear()
+
+
+def _leave_out_what_no_line_shows() -> None:
+    """Keep the standard library from finding out where each line comes from (logging HOWTO, "Optimization")."""
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def printable(text: str, most: int = 400) -> str:
