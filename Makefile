@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test check bench docs clean
+.PHONY: run test check bench soak docs clean
 
 run: $(STAMP)-run  ## start the server in data/, writing a configuration there if there is none
 	@$(BIN)/python -m dgate.firstrun data
@@ -21,6 +21,9 @@ check: $(STAMP)-check  ## ruff, mypy --strict, import-linter
 
 bench: $(STAMP)-test  ## measure, side by side with what else is installed
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: $(STAMP)-test  ## kill a server under load again and again: ARGS="--minutes 30 --seed 7 --durability safe"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 docs: $(STAMP)-run  ## write the generated references anew
 	$(BIN)/python -m dgate.docs
