@@ -1,11 +1,12 @@
 """One key of a query as a condition on its column (PS3.4 C.2.2.2, with ConQuest's leniency)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import and_, case, false, func, literal_column, or_, select, true, union_all
 
 from db import wildcard
-from db.backend import Backend, Condition, bound
+from db.backend import Backend, Condition, behind, bound
 from db.backend import Column as SqlColumn
 from db.datetimes import DATETIME_START, TIME_START, Span, combined_span, date_span, datetime_span, time_span
 from db.errors import QueryRefused
@@ -13,8 +14,64 @@ from db.schema import Column
 from db.tables import LiveTable
 
 _MOST_ALTERNATIVES = 500
+# No index holds longer texts, and longer keys are not worth remembering a statement for.
+_LONGEST_ALIKE = 128
 _NUMBERS = ("IS", "DS", "US", "UL", "SS", "SL", "FL", "FD")
 _SPANS: dict[str, Callable[[str], Span | None]] = {"DA": date_span, "TM": time_span, "DT": datetime_span}
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What keys have in common whose conditions differ in `texts` alone, so that one statement serves them all."""
+
+    kind: str
+    texts: tuple[str, ...] = ()
+
+    def sample(self, number: int) -> str:
+        """Return a key of this kind whose texts are no other's; `number` tells the keys of one query apart."""
+        return _SAMPLES[self.kind].format(number)
+
+
+_SAMPLES = {
+    "any": "",
+    "is": "is{:04}",
+    "one of": "one{:04}",
+    "name": "name{:04}x*",
+    "on": "{:04}0101",
+    "from": "{:04}0202-",
+    "to": "-{:04}0303",
+    "within": "{0:04}0404-{0:04}0505",
+}
+
+
+def likeness(definition: Column, key: str, *, atomic: bool) -> Likeness | None:
+    """Return what `key_condition` makes of a key, as far as it is like others; None for a key of its own kind."""
+    value = _without_padding(key)
+    if wildcard.is_universal(value):
+        return Likeness("any")
+    plain = value.isascii() and value.isprintable() and "\\" not in value and len(value) <= _LONGEST_ALIKE
+    if not plain:
+        return None
+    if definition.vr == "PN":
+        prefix = "" if "=" in value else wildcard.name_prefix(value)
+        pattern = wildcard.name_regex(value, atomic=atomic)
+        return Likeness("name", (prefix, behind(prefix), pattern)) if prefix else None
+    if wildcard.has_wildcard(value) or definition.dicom_type == "DT_ISTR":
+        return None
+    if definition.dicom_type == "DT_MSTR":
+        return Likeness("one of", (f"\\{value}\\",))
+    if definition.vr in _SPANS:
+        span = date_span(value) if definition.vr == "DA" else None
+        return None if span is None else _alike(span)
+    return Likeness("is", (value,))
+
+
+def _alike(span: Span) -> Likeness | None:
+    if span.first is not None and span.first == span.last:
+        return Likeness("on", (span.first,))
+    texts = tuple(end for end in (span.first, span.last) if end is not None)
+    kind = "" if span.is_open else "from" if span.last is None else "to" if span.first is None else "within"
+    return Likeness(kind, texts) if kind else None
 
 
 def key_condition(backend: Backend, table: LiveTable, definition: Column, key: str) -> Condition | None:
@@ -103,7 +160,8 @@ def _name(backend: Backend, table: LiveTable, column: SqlColumn, value: str) -> 
     if prefix:
         beginnings = [backend.begins(column, prefix), backend.begins(column, " ")]
         if "=" not in value:
-            beginnings.append(backend.holds(column, "="))
+            grouped = None if table.groups is None else table.key.in_(select(table.groups).correlate(None))
+            beginnings.append(backend.holds(column, "=") if grouped is None else grouped)
         return table.key.in_(
             union_all(*(select(table.key).where(beginning, decides).correlate(None) for beginning in beginnings))
         )

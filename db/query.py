@@ -13,7 +13,7 @@ from db.computed import COUNTS, IN_STUDY, PLACE, below, count_column, first_belo
 from db.datetimes import COMBINED
 from db.errors import QueryRefused
 from db.matching import combined_condition, key_condition
-from db.schema import LEVELS, PATIENT_NAME, SOP_CLASS, Column, TagPath
+from db.schema import ACCESSION_NUMBER, LEVELS, PATIENT_NAME, SOP_CLASS, STUDY_DATE, Column, TagPath
 from db.sorting import Order, parse_order
 from db.tables import LiveTables
 from db.wildcard import has_wildcard
@@ -165,7 +165,8 @@ class Planner:
             else:
                 lower[holder].append(condition)
                 is_key = definition is not None and definition == self._tables[holder].definition.key
-                selective = selective or (is_key and not has_wildcard(query.keys[path]))
+                has_index = is_key or path in (STUDY_DATE, ACCESSION_NUMBER)
+                selective = selective or (has_index and not has_wildcard(query.keys[path]))
         if lower:
             conditions.append(self._has_below(query.level, lower, selective=selective))
         return conditions

@@ -223,15 +223,15 @@ def exchange(
     return association.wait_response(int(elements[MESSAGE_ID]), association.dimse_timeout)
 
 
-def send_c_store(
+def begin_c_store(
     association: Association,
     context_id: int,
     message_id: int,
     sop: tuple[str, str],
     data: Iterable[Buffer],
     originator: Originator | None = None,
-) -> int:
-    """Send one object, its data set encoded as the context's transfer syntax says; returns the peer's status.
+) -> None:
+    """Send one object, its data set encoded as the context's transfer syntax says; `store_status` is the peer's answer.
 
     `sop` is (SOP class UID, SOP instance UID). Raises PeerGone.
     """
@@ -246,7 +246,12 @@ def send_c_store(
     if originator is not None:
         elements[ORIGINATOR_AE] = originator.ae
         elements[ORIGINATOR_ID] = originator.message_id
-    return exchange(association, context_id, elements, data).command.number(STATUS)
+    association.dimse.send(context_id, encode_command(elements), data)
+
+
+def store_status(association: Association, message_id: int) -> int:
+    """Wait for the peer's status of the object that was sent with this message ID. Raises PeerGone."""
+    return association.wait_response(message_id, association.dimse_timeout).command.number(STATUS)
 
 
 def send_c_echo(association: OutgoingAssociation) -> int:

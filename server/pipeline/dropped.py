@@ -14,6 +14,7 @@ from pydicom.datadict import keyword_for_tag
 
 from db.errors import BadValue, Refused
 from server.log import printable
+from server.pipeline.compression import dropped_code
 from server.pipeline.ingest import Incoming, ingest
 from server.server import Server
 from server.status import Mismatch
@@ -131,11 +132,12 @@ def _enter_object(server: Server, dropped: Dropped, path: Path, file: ObjectFile
         try:
             for piece in pieces:
                 spool.write(piece)
-            code = server.storage.settings.DroppedFileCompression
-            ingest(
+            code = dropped_code(server.storage.settings)
+            note = ingest(
                 server,
                 Incoming(spool, sop_class, sop_instance, file.transfer_syntax, dropped.calling, server.ae_title, code),
             )
+            log.info("%s", note)
         finally:
             spool.discard()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.pipeline.compression import compressed, incoming_code
+from server.pipeline.delete import sweep
 from server.server import Server
 from server.status import Mismatch, cause
-from storage.codecs.table import parse_code
 from storage.errors import StorageError
 from storage.header import Header, read_header
 from storage.spool import Spool
@@ -36,8 +38,10 @@ class Incoming:
     code: str | None = None
 
 
-def ingest(server: Server, incoming: Incoming) -> None:
+def ingest(server: Server, incoming: Incoming) -> str:
     """Store one object: when this returns, its file has its final name and its rows are committed.
+
+    Returns the line for the log that says so, which need not keep the sender waiting.
 
     Whatever fails, a row never names a file that is not there, an earlier copy of the object is still whole, and
     nothing of the new one is left. Raises NotDicom, Mismatch, LinkRefused, MissingUid, DeviceFull, TooLarge,
@@ -47,16 +51,19 @@ def ingest(server: Server, incoming: Incoming) -> None:
     server.counters.add("ImagesReceived")
     keep = server.storage.settings.IgnoreRewrite
     if keep and server.index.locate(incoming.sop_instance) is not None:
-        log.info("Object already stored, ignored (IgnoreRewrite): %s", incoming.sop_instance)
-        return
-    _note_code(server, incoming)
-    stored = server.storage.store(incoming.spool, header, calling=incoming.calling, called=incoming.called)
-    _enter(server, header, stored, replace=not keep)
+        return f"Object already stored, ignored (IgnoreRewrite): {incoming.sop_instance}"
+    spool = incoming.spool
+    made = compressed(server, spool, incoming_code(server.storage.settings, incoming.code))
+    if made is not None:
+        spool.discard()
+        spool, header = made
+    stored = server.storage.store(spool, header, calling=incoming.calling, called=incoming.called)
+    return _enter(server, header, stored, replace=not keep)
 
 
 def _checked_header(server: Server, incoming: Incoming) -> Header:
-    with incoming.spool.open() as source:
-        header = read_header(source, incoming.transfer_syntax, server.wanted, whole=True)
+    with closing(incoming.spool.data()) as data:
+        header = read_header(data, incoming.transfer_syntax, server.wanted, whole=True)
     for tag, said, what in (
         (SOP_INSTANCE_UID, incoming.sop_instance, "instance"),
         (SOP_CLASS_UID, incoming.sop_class, "class"),
@@ -69,17 +76,7 @@ def _checked_header(server: Server, incoming: Incoming) -> Header:
     return header
 
 
-def _note_code(server: Server, incoming: Incoming) -> None:
-    """Say in the log what will be kept as it is although another form was asked for."""
-    code = parse_code(server.storage.settings.IncomingCompression if incoming.code is None else incoming.code)
-    if not code.keeps(incoming.transfer_syntax):
-        log.info(
-            "Compression %r is not done on the way in: %s stored as received (%s)",
-            *(code.text, incoming.sop_instance, incoming.transfer_syntax),
-        )
-
-
-def _enter(server: Server, header: Header, stored: StoredFile, *, replace: bool) -> None:
+def _enter(server: Server, header: Header, stored: StoredFile, *, replace: bool) -> str:
     """Commit the rows, then let go of the file that lost: the new one when it is refused, else the earlier copy."""
     try:
         added = server.index.add(header.values, stored.device, stored.file, replace=replace)
@@ -91,14 +88,14 @@ def _enter(server: Server, header: Header, stored: StoredFile, *, replace: bool)
     if not added.stored:
         # Another association brought the same object first, and IgnoreRewrite keeps that one.
         _let_go(server, stored.device, stored.file)
-        return
+        return f"Object already stored, ignored (IgnoreRewrite): {added.sop_instance}"
     server.counters.add("ImagesSaved")
     if added.previous is None:
-        log.info("Written file: %s", stored.path)
-        return
-    log.info("Rewritten file: %s", stored.path)
+        return f"Written file: {stored.full_name}"
     # With a database from Windows the row may have named, with other separators, what is the new file now.
     _let_go(server, added.previous.device, added.previous.file, but=stored.path)
+    sweep(server)
+    return f"Rewritten file: {stored.full_name}"
 
 
 def _let_go(server: Server, device: str, file: str, *, but: Path | None = None) -> None:

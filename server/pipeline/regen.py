@@ -135,6 +135,7 @@ def _enter(server: Server, batch: Sequence[Scanned], result: Regenerated) -> Non
         result.entered += 1
         _settle_twins(server, scanned, outcome.previous)
         entered.append((scanned.path, _row(new, outcome)))
+    server.index.tombstones.forget_detached(Location(row.device, row.file) for _, row in entered)
     # Files that went between reading and entering; deletes look once more themselves for those that go later.
     missing = [row for path, row in entered if not path.exists()]
     if missing:

@@ -3,69 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Generator
+from contextlib import closing
 from typing import Protocol
 
 from pydicom.dataset import Dataset
 
-from db.objects import StoredObject
-from server.commandset import COMPLETED, FAILED, REMAINING, WARNING, Value
-from server.pipeline.query import build_query, identify
-from server.pipeline.sending import Outgoing, Sender, stamp
+from server.commandset import Value
+from server.pipeline.identifier import identified
+from server.pipeline.lanes import Lane, Lanes
+from server.pipeline.query import build_query
+from server.pipeline.reader import Kind, Reader
+from server.pipeline.selection import Selection
+from server.pipeline.sending import Sender
+from server.pipeline.suboperations import Reports, SubOperations
 from server.scu import AssociationFailed
 from server.server import Server
-from server.status import Answer, Refused, Status, cause
-from storage.errors import MissingFile, NotConvertible, NotDicom
-from storage.part10 import read_object
+from server.status import Answer, Refused, Status
 
 log = logging.getLogger("dgate")
 
-# Objects are looked at this many at a time: enough to need one association, few enough to hold nothing large.
-BATCH = 500
-
-# A list of UIDs must fit an element with a length of 16 bits.
-_MAX_LIST = 0xFFFE
-
-
-@dataclass(frozen=True, slots=True)
-class _Selected:
-    """One object of a retrieve as the index has it. There may be a million, so nothing is kept that is not needed."""
-
-    sop_class: str
-    sop_instance: str
-    patient_id: str
-    device: str
-    file: str
-
-
-@dataclass(slots=True)
-class _Count:
-    """Sub-operations of one retrieve."""
-
-    remaining: int
-    completed: int = 0
-    failed: list[str] = field(default_factory=list)
-    warning: int = 0
-
-    def fields(self, *, final: bool) -> dict[int, Value]:
-        fields: dict[int, Value] = {
-            COMPLETED: min(self.completed, 0xFFFF),
-            FAILED: min(len(self.failed), 0xFFFF),
-            WARNING: min(self.warning, 0xFFFF),
-        }
-        if not final or self.remaining:
-            fields[REMAINING] = min(self.remaining, 0xFFFF)
-        return fields
-
-    @property
-    def status(self) -> int:
-        """The final status of a retrieve that went to its end."""
-        if not self.failed:
-            return Status.SUCCESS
-        everything = not self.completed and not self.warning
-        return Status.CANNOT_PERFORM_SUBOPERATIONS if everything else Status.SUBOPERATION_FAILURES
+# The first so many objects decide what one association is opened for; others have it opened anew.
+_LOOKED_AT = 500
 
 
 class Requestor(Protocol):
@@ -74,7 +33,12 @@ class Requestor(Protocol):
     @property
     def cancelled(self) -> bool: ...
 
+    @property
+    def encoding(self) -> tuple[bool, bool]: ...
+
     def identifier(self) -> Dataset: ...
+
+    def identifier_bytes(self) -> bytes: ...
 
     def encoded(self, identifier: Dataset) -> bytes: ...
 
@@ -92,134 +56,93 @@ def retrieve(request: Requestor, server: Server, sender: Sender) -> Answer | Non
 
     What cannot be sent counts as failed and the rest goes on; a receiver that is gone fails all that remain.
     """
-    identified = identify(request.identifier())
-    if not any(identified.keys.values()):
+    question = identified(request)
+    if not any(question.keys.values()):
         raise Refused(Status.MISMATCH, "the identifier names nothing to retrieve")
-    selected = _selected(server.index.select_objects(build_query(identified, wanted=frozenset())))
-    if not selected:
-        if server.settings.ConquestStatuses:
+    selection = Selection(server.index.object_rows(build_query(question, wanted=frozenset())))
+    try:
+        if selection.count:
+            _send(request, server, sender, selection)
+        elif server.settings.ConquestStatuses:
             raise Refused(Status.NOTHING_FOUND, "nothing found")
-        request.respond(Status.SUCCESS, fields=_Count(0).fields(final=True))
-        return None
-    count = _Count(len(selected))
+        else:
+            request.respond(Status.SUCCESS, fields=SubOperations(0).fields(final=True))
+    finally:
+        selection.close()
+    return None
+
+
+def _send(request: Requestor, server: Server, sender: Sender, selection: Selection) -> None:
+    operations = SubOperations(selection.count)
     gone = True
     try:
-        status = _send_all(request, server, sender, selected, count)
+        kinds = [] if sender.on_request else _kinds(server, selection)
+        sender.prepare(kinds)
+        steps = _steps(server, sender, kinds, selection, operations)
+        status = _looked_after(request, steps, operations, selection, on_request=sender.on_request)
         # The requestor need not wait for the receiver to release.
-        _final(request, status, count)
+        _final(request, status, operations)
         gone = False
     except AssociationFailed as error:
         log.error("***Retrieve: %s", error)
         if server.settings.ConquestStatuses:
             raise Refused(Status.DESTINATION_UNREACHABLE, str(error)) from error
-        count.failed += [row.sop_instance for row in selected[len(selected) - count.remaining :]]
-        count.remaining = 0
-        _final(request, Status.CANNOT_PERFORM_SUBOPERATIONS, count)
+        for row in selection.rest():
+            operations.fail(row.sop_instance)
+        _final(request, Status.CANNOT_PERFORM_SUBOPERATIONS, operations)
     finally:
-        request.tally("sent", count.completed + count.warning)
+        request.tally("sent", operations.sent)
         sender.finish(failed=gone)
-    return None
 
 
-def _selected(objects: Iterable[StoredObject]) -> list[_Selected]:
-    """Keep what retrieving needs of the rows, and of equal texts one copy."""
-    texts: dict[str, str] = {}
+def _kinds(server: Server, selection: Selection) -> list[Kind]:
+    """The kinds of the first objects, by one of each series and SOP class: the others are as a rule like it."""
+    reader = Reader(server)
+    kinds: dict[Kind, None] = {}
+    seen: set[tuple[str, str]] = set()
+    for row in selection.first(_LOOKED_AT):
+        if (row.series_uid, row.sop_class) not in seen:
+            kind = reader.kind(row)
+            if kind is not None:
+                seen.add((row.series_uid, row.sop_class))
+                kinds[kind] = None
+    return list(kinds)
 
-    def one(text: str) -> str:
-        return texts.setdefault(text, text)
 
-    return [
-        _Selected(one(row.sop_class), row.sop_instance, one(row.patient_id), one(row.device), row.file)
-        for row in objects
-    ]
+def _steps(
+    server: Server, sender: Sender, kinds: list[Kind], selection: Selection, operations: SubOperations
+) -> Generator[None, None, None]:
+    """Send everything, a step at a time, over as many associations as the sender has."""
+    beside = sender.beside(selection.count - 1)
+    if beside:
+        return Lanes(server, [sender, *beside], kinds, selection, operations).steps()
+    return Lane(server, sender, selection, operations).steps()
 
 
-def _send_all(request: Requestor, server: Server, sender: Sender, selected: list[_Selected], count: _Count) -> int:
-    """Send everything; returns the final status. Raises AssociationFailed, and PeerGone of the requestor."""
-    rows = iter(selected)
-    while batch := list(islice(rows, BATCH)):
-        opened = [_open(server, row) for row in batch]
-        sender.prepare([outgoing for outgoing in opened if outgoing is not None])
-        for row, outgoing in zip(batch, opened, strict=True):
+def _looked_after(
+    request: Requestor,
+    steps: Generator[None, None, None],
+    operations: SubOperations,
+    selection: Selection,
+    *,
+    on_request: bool,
+) -> int:
+    """Take the steps, report between them, and end at a C-CANCEL; returns the final status."""
+    reports = Reports(operations)
+    with closing(steps):
+        for _ in steps:
             if request.cancelled:
-                return Status.CANCEL
-            count.remaining -= 1
-            _send_one(server, sender, row, outgoing, count)
-            if count.remaining:
-                request.report(count.fields(final=False), with_next=sender.on_request)
-    return count.status
+                selection.stop()
+            elif reports.due():
+                request.report(operations.fields(final=False), with_next=on_request)
+    return Status.CANCEL if selection.stopped else operations.status
 
 
-def _open(server: Server, row: _Selected) -> Outgoing | None:
-    """Find the file of a row and read its meta; None, with a log line, when it is missing or no longer readable."""
-    try:
-        try:
-            return _read(server, row)
-        except (MissingFile, FileNotFoundError):
-            return _moved(server, row)
-    except (MissingFile, NotDicom, OSError) as error:
-        log.error("***Cannot send %s: %s", row.sop_instance, cause(error))
-        return None
-
-
-def _read(server: Server, row: _Selected) -> Outgoing:
-    path = server.storage.locate(row.device, row.file)
-    with path.open("rb") as source:
-        file = read_object(source, path)
-        return Outgoing(row.sop_class or file.sop_class, row.sop_instance or file.sop_instance, file, stamp(source))
-
-
-def _moved(server: Server, row: _Selected) -> Outgoing:
-    """Look in the index once more for an object whose file is gone: it may have been stored anew meanwhile."""
-    found = server.index.locate(row.sop_instance, row.patient_id or None)
-    if found is None:
-        raise MissingFile("it has been deleted")
-    return _read(server, replace(row, device=found.device, file=found.file))
-
-
-def _send_one(server: Server, sender: Sender, row: _Selected, outgoing: Outgoing | None, count: _Count) -> None:
-    uid = row.sop_instance
-    if outgoing is None:
-        count.failed.append(uid)
-        return
-    try:
-        try:
-            status = sender.send(outgoing)
-        except MissingFile:
-            status = sender.send(_moved(server, row))
-    except AssociationFailed:
-        count.failed.append(uid)
-        raise
-    except (MissingFile, NotConvertible, NotDicom, OSError, EOFError) as error:
-        log.error("***Cannot send %s: %s", uid, cause(error))
-        count.failed.append(uid)
-        return
-    if status == Status.SUCCESS:
-        count.completed += 1
-        server.counters.add("ImagesSent")
-    elif status >> 12 == 0xB:
-        count.warning += 1
-        server.counters.add("ImagesSent")
-    else:
-        log.error("***%s was refused by the receiver with status 0x%04x", uid, status)
-        count.failed.append(uid)
-
-
-def _final(request: Requestor, status: int, count: _Count) -> None:
+def _final(request: Requestor, status: int, operations: SubOperations) -> None:
     data = b""
-    if count.failed:
+    if operations.failed:
         failed = Dataset()
-        failed.FailedSOPInstanceUIDList = _listed(count.failed)
+        failed.FailedSOPInstanceUIDList = operations.failed_uids
         data = request.encoded(failed)
-    comment = f"{len(count.failed)} sub-operations failed" if count.failed else ""
-    request.respond(status, comment=comment, fields=count.fields(final=True), data=data)
-
-
-def _listed(uids: list[str]) -> list[str]:
-    """As many of the UIDs as one element can hold; the log has named them all."""
-    room = _MAX_LIST
-    for place, uid in enumerate(uids):
-        room -= len(uid) + 1
-        if room < 0:
-            return uids[:place]
-    return uids
+    comment = f"{operations.failed} sub-operations failed" if operations.failed else ""
+    request.respond(status, comment=comment, fields=operations.fields(final=True), data=data)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from server.commandset import Buffer
 from server.dimse import Association, PeerGone
+from server.log import printable
+from server.pipeline.compression import NOT_OF_PIXELS, code_of
+from server.pipeline.making import Making
+from server.pipeline.reader import Kind, Outgoing
+from server.pipeline.route import Route, may_be_nki, proposals, route
 from server.scu import (
     MAX_CONTEXTS,
     AssociationFailed,
@@ -17,19 +22,16 @@ from server.scu import (
     OutgoingAssociation,
     Peer,
     Proposal,
+    begin_c_store,
     connect,
-    send_c_store,
+    store_status,
 )
 from server.server import Server
 from storage.codecs.native import convert
-from storage.codecs.table import Code, parse_code
-from storage.errors import MissingFile, NotConvertible
-from storage.part10 import ObjectFile
-from storage.transfer import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, is_compressed
+from storage.codecs.table import Code
+from storage.errors import CodecFailed, NotConvertible
 
 log = logging.getLogger("dgate")
-
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +42,28 @@ class Destination:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A stored object about to be sent: its UIDs, its file, and what tells that file from another of its name."""
-
-    sop_class: str
-    sop_instance: str
-    file: ObjectFile
-    stamp: tuple[int, int, int]
-
-    def open(self) -> BinaryIO:
-        """Open the file at the first byte of the data set; raises MissingFile when it has been replaced or removed."""
-        try:
-            source = self.file.path.open("rb")
-        except FileNotFoundError:
-            raise MissingFile("the file has been removed") from None
-        if stamp(source) != self.stamp:
-            source.close()
-            raise MissingFile("the file has been replaced")
-        source.seek(self.file.offset)
-        return source
-
-
-def stamp(source: BinaryIO) -> tuple[int, int, int]:
-    """What tells an open file from another of its name."""
-    found = os.fstat(source.fileno())
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 class Sender(Protocol):
     """Sends objects to one receiver; `on_request` tells that it uses the association of the request."""
 
     on_request: bool
 
-    def prepare(self, batch: list[Outgoing]) -> None:
-        """Be ready for these objects; raises AssociationFailed when the receiver cannot be reached."""
+    def beside(self, count: int) -> list[Sender]:
+        """Up to `count` further senders to the same receiver, where it may be sent to over several associations."""
 
-    def send(self, outgoing: Outgoing) -> int:
-        """Send one object and return the receiver's status; NotConvertible when it accepts no form of it."""
+    def prepare(self, kinds: Sequence[Kind]) -> None:
+        """Be ready for objects of these kinds; raises AssociationFailed when the receiver cannot be reached."""
+
+    def make(self, outgoing: Outgoing) -> Making | None:
+        """Begin to bring an object into the form for the receiver; None when that takes no codec, or is not known."""
+
+    def begin(self, outgoing: Outgoing, making: Making | None = None) -> None:
+        """Send one object, or what `make` began to make of it; the answer is awaited by `end`.
+
+        Raises NotConvertible when the receiver accepts no form of it, CodecFailed, NotDicom, OSError or EOFError.
+        """
+
+    def end(self) -> int:
+        """Wait for the receiver's status of what was sent."""
 
     def finish(self, *, failed: bool) -> None:
         """Release what was opened, or abort it."""
@@ -92,41 +78,68 @@ class MoveSender:
         self._server = server
         self._destination = destination
         self._originator = originator
-        self._code = parse_code(destination.code)
+        self._code = code_of(destination.code)
         self._association: OutgoingAssociation | None = None
-        self._proposed: set[Proposal] = set()
-        if not self._code.available:
+        self._forms = _Forms(server, self._code, str(destination.peer), {})
+        self._proposed: dict[Proposal, None] = {}
+        self._kinds: set[Kind] = set()
+        self._message_id = 0
+        if self._code.codec.code in NOT_OF_PIXELS:
             log.info("Compression %r is not done yet: %s gets objects as stored", self._code.text, destination.peer)
 
-    def prepare(self, batch: list[Outgoing]) -> None:
-        """Open an association that proposes every form of these objects, unless the present one does."""
-        needed = list(dict.fromkeys(proposal for row in batch for proposal in _proposals(row, self._code)))
-        if self._association is not None and self._proposed.issuperset(needed):
-            return
-        self.finish(failed=False)
-        self._open(needed[:MAX_CONTEXTS])
+    def beside(self, count: int) -> list[Sender]:
+        count = min(count, self._server.settings.MoveAssociations - 1)
+        return [MoveSender(self._server, self._destination, self._originator) for _ in range(count)]
 
-    def _open(self, proposals: list[Proposal]) -> None:
-        if not proposals:
+    def prepare(self, kinds: Sequence[Kind]) -> None:
+        """Open an association that proposes every form of these objects, unless the present one does.
+
+        What was proposed before is proposed again, so that kinds which alternate need no further association.
+        """
+        if self._association is not None and self._kinds.issuperset(kinds):
+            return
+        needed = dict.fromkeys(proposal for kind in kinds for proposal in proposals(kind, self._code))
+        known = self._kinds.union(kinds)
+        if self._association is None or not self._proposed.keys() >= needed.keys():
+            together = {**self._proposed, **needed}
+            self.finish(failed=False)
+            self._open(list(together if len(together) <= MAX_CONTEXTS else needed)[:MAX_CONTEXTS])
+        self._kinds = {kind for kind in known if self._proposed.keys() >= set(proposals(kind, self._code))}
+
+    def _open(self, proposed: list[Proposal]) -> None:
+        if not proposed:
             return
         settings = self._server.settings
         self._association = connect(
             self._destination.peer,
             settings.MyACRNema,
-            proposals,
+            proposed,
             timeout_s=settings.TCPIPTimeOut,
             pdu_size=settings.PDUSize,
         )
-        self._proposed = set(proposals)
+        self._proposed = dict.fromkeys(proposed)
+        self._forms = _Forms(self._server, self._code, str(self._destination.peer), _accepted(self._association))
 
-    def send(self, outgoing: Outgoing) -> int:
-        """Send one object; a batch of more than 128 contexts gets a second association in the middle."""
-        if not self._proposed.issuperset(_proposals(outgoing, self._code)):
-            self.prepare([outgoing])
+    def make(self, outgoing: Outgoing) -> Making | None:
+        return self._forms.make(outgoing) if outgoing.kind in self._kinds else None
+
+    def begin(self, outgoing: Outgoing, making: Making | None = None) -> None:
+        self.prepare([outgoing.kind])
+        with self._forms.form(outgoing, making) as form, self._opened() as association:
+            self._message_id = association.next_id()
+            form.send(association, self._message_id, self._originator)
+
+    def end(self) -> int:
+        with self._opened() as association:
+            return store_status(association, self._message_id)
+
+    @contextmanager
+    def _opened(self) -> Iterator[OutgoingAssociation]:
+        """The association; one that the peer leaves meanwhile is given up with AssociationFailed."""
         association = self._association
-        assert association is not None, "prepare was not called"
+        assert association is not None, "there is something to propose for every object"
         try:
-            return _transfer(association, association.next_id(), outgoing, self._originator, self._code)
+            yield association
         except PeerGone as error:
             association.abort()
             self._association = None
@@ -134,7 +147,7 @@ class MoveSender:
 
     def finish(self, *, failed: bool) -> None:
         """Release the association, or abort it when sending ended in the middle."""
-        association, self._association, self._proposed = self._association, None, set()
+        association, self._association, self._proposed = self._association, None, {}
         if association is None:
             return
         if failed:
@@ -148,75 +161,137 @@ class GetSender:
 
     on_request = True
 
-    def __init__(self, association: Association, code: str, originator: Originator) -> None:
+    def __init__(self, server: Server, association: Association, code: str, originator: Originator) -> None:
         self._association = association
+        self._forms = _Forms(server, code_of(code), originator.ae, _accepted(association))
         self._originator = originator
-        self._code = parse_code(code)
-        self._sent = 0
+        self._message_id = 0
 
-    def prepare(self, batch: list[Outgoing]) -> None:
+    def beside(self, count: int) -> list[Sender]:
+        """None: a C-GET has the one association."""
+        return []
+
+    def prepare(self, kinds: Sequence[Kind]) -> None:
         """Nothing to do: the requestor chose the contexts."""
 
-    def send(self, outgoing: Outgoing) -> int:
-        self._sent = self._sent % 0xFFFF + 1
-        return _transfer(self._association, self._sent, outgoing, self._originator, self._code)
+    def make(self, outgoing: Outgoing) -> Making | None:
+        return self._forms.make(outgoing)
+
+    def begin(self, outgoing: Outgoing, making: Making | None = None) -> None:
+        with self._forms.form(outgoing, making) as form:
+            self._message_id = self._message_id % 0xFFFF + 1
+            form.send(self._association, self._message_id, self._originator)
+
+    def end(self) -> int:
+        return store_status(self._association, self._message_id)
 
     def finish(self, *, failed: bool) -> None:
         """Nothing to do: the association is the requestor's."""
 
 
-def _proposals(outgoing: Outgoing, code: Code) -> tuple[Proposal, ...]:
-    """What to propose for an object: its stored syntax in a context of its own, then what the code falls back to."""
-    stored = outgoing.file.transfer_syntax
-    if code.strict and not code.uncompressed_syntaxes:
-        return (Proposal(outgoing.sop_class, (stored,)),)
-    syntaxes = code.uncompressed_syntaxes or (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-    fallback = Proposal(outgoing.sop_class, syntaxes)
-    if code.uncompressed_syntaxes and not is_compressed(stored):
-        return (fallback,)
-    own = Proposal(outgoing.sop_class, (stored,))
-    return own, fallback
+# Context IDs by SOP class and transfer syntax.
+_Accepted = Mapping[str, Mapping[str, int]]
 
 
-def _transfer(association: Association, message_id: int, outgoing: Outgoing, originator: Originator, code: Code) -> int:
-    """Send an object in the best accepted context: as stored, else converted between uncompressed syntaxes."""
-    stored = outgoing.file.transfer_syntax
-    accepted = {
-        str(context.transfer_syntax[0]): number
-        for number, context in association.contexts_by_id.items()
-        if context.abstract_syntax == outgoing.sop_class and (association.is_requestor or context.as_scu)
-    }
-    if not accepted:
-        raise NotConvertible(f"the receiver does not accept its SOP class {outgoing.sop_class}")
-    for syntax in _preference(stored, accepted, code):
-        if syntax == stored:
-            data: Iterable[Buffer] = _stored_bytes(outgoing)
+def _accepted(association: Association) -> _Accepted:
+    """What the receiver accepts from us."""
+    found: dict[str, dict[str, int]] = {}
+    for number, context in association.contexts_by_id.items():
+        if association.is_requestor or context.as_scu:
+            found.setdefault(str(context.abstract_syntax), {})[str(context.transfer_syntax[0])] = number
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """An object in the form in which it is sent, and the context for that."""
+
+    outgoing: Outgoing
+    syntax: str
+    context_id: int
+
+    def send(self, association: Association, message_id: int, originator: Originator) -> None:
+        outgoing = self.outgoing
+        stored = outgoing.file.transfer_syntax == self.syntax
+        data: Iterable[Buffer] = outgoing.data() if stored else convert(outgoing.file, self.syntax)
+        sop = (outgoing.sop_class, outgoing.sop_instance)
+        begin_c_store(association, self.context_id, message_id, sop, data, originator)
+
+
+class _Forms:
+    """Finds for each object the form in which a receiver gets it, and has that made where it takes a codec."""
+
+    def __init__(self, server: Server, code: Code, receiver: str, accepted: _Accepted) -> None:
+        self._server = server
+        self._code = code
+        self._receiver = printable(receiver)
+        self._accepted = accepted
+        self._told: set[tuple[str, str]] = set()
+
+    def make(self, outgoing: Outgoing) -> Making | None:
+        """Begin to make what is to be made of an object; what keeps it from being begun is found by `form` again."""
+        contexts = self._accepted.get(outgoing.sop_class, {})
+        try:
+            chosen = self._route(outgoing)
+            return self._making(outgoing, chosen, contexts) if chosen.made else None
+        except (CodecFailed, OSError):
+            return None
+
+    @contextmanager
+    def form(self, outgoing: Outgoing, making: Making | None) -> Iterator[_Form]:
+        """The best form of an object that the receiver accepts.
+
+        Where pixels cannot be decoded or encoded it is the stored one, if the receiver takes that. Raises
+        NotConvertible, CodecFailed, NotDicom or OSError.
+        """
+        contexts = self._accepted.get(outgoing.sop_class)
+        if not contexts:
+            raise NotConvertible(f"the receiver does not accept its SOP class {outgoing.sop_class}")
+        chosen = self._route(outgoing)
+        made = self._made(outgoing, chosen, making, contexts) if chosen.made else None
+        if made is not None:
+            with closing(made):
+                self._tell(outgoing, made)
+                yield _Form(made, made.file.transfer_syntax, contexts[made.file.transfer_syntax])
+        elif chosen.plain:
+            yield _Form(outgoing, chosen.plain, contexts[chosen.plain])
         else:
-            data = convert(outgoing.file, syntax)
-        return send_c_store(
-            association, accepted[syntax], message_id, (outgoing.sop_class, outgoing.sop_instance), data, originator
-        )
-    raise NotConvertible(f"the receiver accepts {', '.join(accepted)} for it and it is stored as {stored}")
+            stored = outgoing.file.transfer_syntax
+            raise NotConvertible(f"the receiver accepts {', '.join(contexts)} for it and it is stored as {stored}")
 
+    def _made(
+        self, outgoing: Outgoing, chosen: Route, making: Making | None, contexts: Mapping[str, int]
+    ) -> Outgoing | None:
+        """What a codec made of an object; None when it goes out as it is."""
+        try:
+            made = (making or self._making(outgoing, chosen, contexts)).finished(outgoing)
+            if made.file.transfer_syntax not in contexts and making is not None:
+                # It was begun for what another association accepted.
+                made.close()
+                made = self._making(outgoing, chosen, contexts).finished(outgoing)
+        except NotConvertible as error:
+            if not chosen.plain:
+                raise
+            log.debug("%s goes out as it is: %s", outgoing.sop_instance, error)
+            return None
+        except CodecFailed as error:
+            if not chosen.plain:
+                raise
+            log.error("***%s goes out as it is stored: %s", outgoing.sop_instance, error)
+            return None
+        return made
 
-def _preference(stored: str, accepted: dict[str, int], code: Code) -> Iterator[str]:
-    """Accepted syntaxes in the order to try: those the code insists on, the stored one, uncompressed ones.
+    def _making(self, outgoing: Outgoing, chosen: Route, contexts: Mapping[str, int]) -> Making:
+        return Making(self._server, outgoing.file.path, tuple(contexts), chosen)
 
-    Compressed data has its own only.
-    """
-    order: tuple[str, ...] = (stored,)
-    if not is_compressed(stored):
-        order = (*code.uncompressed_syntaxes, stored, EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
-    yield from (syntax for syntax in dict.fromkeys(order) if syntax in accepted)
+    def _route(self, outgoing: Outgoing) -> Route:
+        stored, path = outgoing.file.transfer_syntax, outgoing.file.path
+        contexts = self._accepted.get(outgoing.sop_class, {})
+        return route(stored, contexts, self._code, nki=may_be_nki(path, stored))
 
-
-def _stored_bytes(outgoing: Outgoing) -> Iterator[bytes]:
-    """Read the data set in pieces; raises MissingFile before the first, EOFError when the file is cut meanwhile."""
-    with outgoing.open() as source:
-        left = outgoing.file.length
-        while left:
-            piece = source.read(min(_PIECE, left))
-            if not piece:
-                raise EOFError("the file is shorter than it was")
-            left -= len(piece)
-            yield piece
+    def _tell(self, outgoing: Outgoing, made: Outgoing) -> None:
+        """Say once for an association which form takes the place of which."""
+        forms = (outgoing.file.transfer_syntax, made.file.transfer_syntax)
+        if forms not in self._told:
+            self._told.add(forms)
+            log.info("%s gets as %s what is stored as %s", self._receiver, forms[1], forms[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from server.commandset import C_FIND_RQ
-from server.pipeline.answer import Answers, Encoding
-from server.pipeline.query import build_query, identify
+from server.pipeline.answer import Encoding, answers_for
+from server.pipeline.identifier import identified
+from server.pipeline.query import build_query
 from server.server import Server
 from server.service import Request, SopClass, service
 from server.status import Answer, Status
@@ -25,18 +26,19 @@ def find(request: Request, server: Server) -> Answer:
     """
     server.counters.add("Find")
     request.tally("find")
-    identified = identify(request.identifier())
+    question = identified(request)
     combined = request.association.combined_datetime(request.abstract_syntax)
-    query = build_query(identified, wanted=identified.wanted, combined_datetime=combined)
-    forced = server.settings.QueriesReturnISO_IR
-    answers = Answers(identified, Encoding(*request.encoding), ae_title=server.ae_title, forced=forced)
-    known = all(server.index.knows(path) for path in identified.keys)
+    query = build_query(question, wanted=question.wanted, combined_datetime=combined)
+    found = server.index.matches(query, lambda: request.cancelled or not request.association.dul.is_alive())
+    encoding, forced = Encoding(*request.encoding), server.settings.QueriesReturnISO_IR
+    answers = answers_for(question, found.paths, encoding, ae_title=server.ae_title, forced=forced)
+    known = all(server.index.knows(path) for path in question.keys)
     pending = request.response(Status.PENDING if known else Status.PENDING_KEYS_IGNORED, data=True)
     matches = 0
-    for row in server.index.find(query):
+    for rows in found.rows:
         if request.cancelled:
-            return Answer(Status.CANCEL, "cancelled by the peer")
-        request.association.dimse.collect(request.message.context_id, pending, answers.encode(row))
-        matches += 1
+            break
+        request.association.dimse.send_many(request.message.context_id, pending, answers.encode(rows))
+        matches += len(rows)
     request.tally("matches", matches)
-    return Answer(Status.SUCCESS)
+    return Answer(Status.CANCEL, "cancelled by the peer") if request.cancelled else Answer(Status.SUCCESS)

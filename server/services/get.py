@@ -27,5 +27,5 @@ def get(request: Request, server: Server) -> Answer | None:
     request.tally("get")
     association = request.association
     originator = Originator(association.calling, request.message_id)
-    sender = GetSender(association, association.code_suffix or "as", originator)
+    sender = GetSender(server, association, association.code_suffix or "as", originator)
     return retrieve(request, server, sender)

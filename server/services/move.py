@@ -24,7 +24,7 @@ MOVE_CLASSES = [
 
 @service("C-MOVE", C_MOVE_RQ, MOVE_CLASSES)
 def move(request: Request, server: Server) -> Answer | None:
-    """Retrieve to a destination of acrnema.map (PS3.4 C.4.2), one pending response per sub-operation."""
+    """Retrieve to a destination of acrnema.map (PS3.4 C.4.2), with some ten pending responses a second."""
     server.counters.add("Move")
     request.tally("move")
     if MOVE_DESTINATION not in request.message.command:

@@ -17,7 +17,7 @@ def store(request: Request, server: Server) -> Answer:
     if request.message.data is None:
         raise Refused(Status.CANNOT_UNDERSTAND, "the request has no data set")
     association = request.association
-    ingest(
+    note = ingest(
         server,
         Incoming(
             spool=request.message.data,
@@ -30,4 +30,4 @@ def store(request: Request, server: Server) -> Answer:
         ),
     )
     request.tally("stored")
-    return Answer(Status.SUCCESS)
+    return Answer(Status.SUCCESS, note=note)

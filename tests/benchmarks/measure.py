@@ -3,92 +3,166 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.benchmarks.report import Bar, Section, table
 from tests.peers import ENVIRONMENT
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that is measured: what a run does, given its number, and the processes of the server that does it.
+
+    `ours` names the contender of ours that its time is compared to.
+    """
+
+    name: str
+    run: Callable[[int], float]
+    ours: str
+    pid: int = 0
+
+
+@dataclass
+class Measured:
+    """Wall seconds and the server's CPU seconds of each run of one contender."""
+
+    ours: str
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.wall)
 
 
 @dataclass
 class Result:
-    """Seconds per contender, one a round; the first contender is what the others are compared to."""
+    """What rounds gave, by contender; `count` is how many of `unit` one run handles."""
 
     title: str
     unit: str
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    count: int = 1
+    count: int
+    runs: dict[str, Measured] = field(default_factory=dict)
 
-    def markdown(self) -> str:
-        """A table: median, range, rate, and the ratio of our time to each rival's."""
-        ours = statistics.median(next(iter(self.seconds.values())))
-        rows = [
-            f"### {self.title}",
-            "",
-            f"| | median s | range s | {self.unit}/s | ours / this |",
-            "|---|---|---|---|---|",
-        ]
-        for name, values in self.seconds.items():
-            middle = statistics.median(values)
+    def ratio(self, ours: str, other: str) -> float | None:
+        """Our median time by the other's; None when either did not run."""
+        if ours not in self.runs or other not in self.runs:
+            return None
+        return self.runs[ours].median / self.runs[other].median
+
+    def section(self, bars: Sequence[Bar] = ()) -> Section:
+        """A table: median, range, rate, CPU, and the ratio of our time to each rival's."""
+        rows = []
+        for name, measured in self.runs.items():
+            ratio = self.ratio(measured.ours, name)
             rows.append(
-                f"| {name} | {middle:.3f} | {min(values):.3f} - {max(values):.3f} | {self.count / middle:.0f} "
-                f"| {ours / middle:.2f} |"
+                [
+                    name,
+                    f"{measured.median:.4f}",
+                    f"{min(measured.wall):.4f} - {max(measured.wall):.4f}",
+                    f"{self.count / measured.median:.0f}",
+                    f"{statistics.median(measured.cpu):.2f}",
+                    "" if ratio is None or measured.ours == name else f"{ratio:.2f} ({measured.ours})",
+                ]
             )
-        return "\n".join([*rows, ""])
+        heads = ["", "median s", "range s", f"{self.unit}/s", "server CPU s", "our time / this"]
+        return Section(self.title, table(heads, rows), tuple(bars))
 
 
-def rounds(result: Result, contenders: Mapping[str, Callable[[int], float]], runs: int, where: Path) -> Result:
-    """Run every contender `runs` times, in turn, after a round that does not count; `where` is on the disk measured."""
-    for number in range(-1, runs):
-        for name, contender in contenders.items():
-            with tempfile.TemporaryDirectory(dir=where) as directory:
-                warm_memory(Path(directory))
-            seconds = contender(number + 1)
-            if number >= 0:
-                result.seconds.setdefault(name, []).append(seconds)
+def rounds(
+    result: Result,
+    contenders: Sequence[Contender],
+    runs: int,
+    where: Path,
+    before: Callable[[int], None] = lambda number: None,
+) -> Result:
+    """Run every contender `runs` times, in turn, after a round that does not count.
+
+    `before` is called ahead of each round. `where` is on the disk measured: what was written before is on it, and the
+    memory that will be written to has been in use.
+    """
+    for number in range(runs + 1):
+        before(number)
+        for contender in contenders:
+            os.sync()
+            warm_memory(where)
+            spent = cpu_seconds(contender.pid)
+            wall = contender.run(number)
+            if number:
+                measured = result.runs.setdefault(contender.name, Measured(contender.ours))
+                measured.wall.append(wall)
+                measured.cpu.append(cpu_seconds(contender.pid) - spent)
     return result
 
 
-def warm_memory(directory: Path, megabytes: int = 512) -> None:
-    """Write files and delete them, so that what is written next goes to memory that was in use before.
+def warm_memory(where: Path, megabytes: int = 256) -> None:
+    """Write a file and delete it, so that what is written next goes to memory that was in use before.
 
-    The first use of a page is ten times slower on a virtual machine, and whom that hits is chance.
+    The first use of a page is several times slower on a virtual machine, and whom that hits is chance.
     """
     block = bytes(1 << 20)
-    with (directory / "warm").open("wb") as target:
+    with tempfile.TemporaryFile(dir=where) as target:
         for _ in range(megabytes):
             target.write(block)
 
 
-def timed(commands: list[list[str]]) -> float:
+def timed(commands: Sequence[Sequence[str]]) -> float:
     """Run programs side by side; seconds until the last has ended, all of them well."""
     start = time.perf_counter()
     running = [
         subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for command in commands
     ]
-    failed = [
-        (process.args, error) for process in running if (error := process.communicate()[1]) and process.returncode
-    ]
+    said = [process.communicate()[1] for process in running]
     seconds = time.perf_counter() - start
+    failed = [(process.args, error) for process, error in zip(running, said, strict=True) if process.returncode]
     assert not failed, failed
-    assert not [process.args for process in running if process.returncode], "a client failed"
     return seconds
 
 
-def machine() -> str:
-    """One paragraph on what was measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "?",
-    )
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    return (
-        f"{os.cpu_count()} cores ({model}), {platform.system()}, Python {platform.python_version()}; "
-        f"load before: {load}; clients and servers share the cores; TCP_NODELAY=1 and 128 KB PDUs for DCMTK programs."
-    )
+def cpu_seconds(pid: int) -> float:
+    """What a process and those below it have used, ended ones included; 0 for no process."""
+    return sum(sum(map(int, _stat(one)[11:15])) for one in family(pid)) / _TICK if pid else 0.0
+
+
+def memory_mb(pid: int) -> float:
+    """The memory of a process and those below it but for files, pages that they share counted once (anonymous PSS)."""
+    total = 0
+    for one in family(pid):
+        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                total += int(line.split()[1])
+    return total / 1024
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                children.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+            except OSError:
+                continue
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name, which may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def children_of_ours() -> list[int]:
+    """The processes that this one has started and that still run."""
+    return [one for one in family(os.getpid())[1:] if int(_stat(one)[1]) == os.getpid() and _stat(one)[0] != "Z"]

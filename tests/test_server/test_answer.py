@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom.dsutils import decode
 
-from server.pipeline.answer import Answers, Encoding
-from server.pipeline.query import identify
+from server.pipeline.answer import Encoding, answers_for
+from server.pipeline.identifier import identify
 
 ENCODINGS = {"implicit": Encoding(True, True), "explicit": Encoding(False, True), "big": Encoding(False, False)}
 PATIENT_NAME = (0x00100010,)
@@ -26,11 +26,18 @@ def query(level: str = "STUDY", **keywords: object) -> Dataset:
     return made
 
 
+def encode(made: Dataset, encoding: Encoding, rows: list[dict[tuple[int, ...], str]], forced: int = 0) -> list[bytes]:
+    """The responses to a query for rows as the index would have them."""
+    paths = tuple(dict.fromkeys(path for row in rows for path in row))
+    answers = answers_for(identify(made), paths, encoding, ae_title="SRV", forced=forced)
+    return answers.encode([tuple(row[path].encode() if path in row else None for path in paths) for row in rows])
+
+
 def answer(
     made: Dataset, row: dict[tuple[int, ...], str], encoding: Encoding = ENCODINGS["explicit"], forced: int = 0
 ) -> Dataset:
     """What a peer reads of the response to a query for one row."""
-    encoded = Answers(identify(made), encoding, ae_title="SRV", forced=forced).encode(row)
+    (encoded,) = encode(made, encoding, [row], forced)
     read = decode(BytesIO(encoded), encoding.implicit, encoding.little_endian)
     tags = [int(element.tag) for element in read]
     assert tags == sorted(tags)
@@ -175,7 +182,7 @@ def test_any_row_is_answered_in_elements_of_even_length(
     made = query(PatientName="", PatientID="", StudyDate="", Rows=None, PatientWeight="", StudyInstanceUID="")
     if asked:
         made.SpecificCharacterSet = asked
-    encoded = Answers(identify(made), encoding, ae_title="SRV").encode(row)
+    (encoded,) = encode(made, encoding, [row])
     order = "little" if encoding.little_endian else "big"
     place, tags = 0, []
     while place < len(encoded):
@@ -188,3 +195,32 @@ def test_any_row_is_answered_in_elements_of_even_length(
     assert place == len(encoded)
     wanted = {0x00080020, 0x00080052, 0x00080054, 0x00100010, 0x00100020, 0x00101030, 0x0020000D, 0x00280010}
     assert set(tags) - {0x00080005} == wanted
+
+
+VALUES = st.one_of(st.none(), st.integers(0, 99999), st.text(max_size=20).map(str.encode), st.binary(max_size=9))
+
+
+@given(
+    st.lists(st.tuples(VALUES, VALUES, VALUES, VALUES, VALUES), min_size=1, max_size=5),
+    st.sampled_from([None, "ISO_IR 100", "ISO_IR 192", "GBK"]),
+    st.sampled_from([*ENCODINGS.values()]),
+)
+def test_rows_together_are_answered_as_each_alone(
+    rows: list[tuple[bytes | int | None, ...]], asked: str | None, encoding: Encoding
+) -> None:
+    made = query(PatientName="", PatientID="", Rows=None, StudyInstanceUID="", InstanceAvailability="", PatientSex="")
+    if asked:
+        made.SpecificCharacterSet = asked
+    paths = (PATIENT_NAME, (0x00280010,), (0x0020000D,), (0x00100020,))  # the last cell is there for sorting
+    answers = answers_for(identify(made), paths, encoding, ae_title="SRV")
+    assert answers.encode(rows) == [answers._row(row) for row in rows]
+
+
+def test_values_too_long_for_their_place_leave_the_others_as_they_are() -> None:
+    rows = [{(0x00200010,): "x" * length, (0x00100020,): "P1"} for length in (1, 0x4000, 0xFFFE, 0xFFFF, 0x20001)]
+    for name, encoding in ENCODINGS.items():
+        for row, encoded in zip(rows, encode(query(StudyID="", PatientID=""), encoding, rows), strict=True):
+            length = len(row[(0x00200010,)])
+            kept = length if name == "implicit" or length <= 0xFFFE else 0
+            assert encoded.count(b"x") == kept
+            assert decode(BytesIO(encoded), encoding.implicit, encoding.little_endian).PatientID == "P1"

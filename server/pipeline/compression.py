@@ -1,0 +1,116 @@
+"""Compression codes on the way in: an object brought into the form asked for, between its arrival and its file."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+
+from server.server import Server
+from server.status import cause
+from storage.codecs.table import Code, parse_code
+from storage.errors import NotConvertible, StorageError
+from storage.header import Header, read_header
+from storage.settings import StorageSettings
+from storage.spool import Spool
+from storage.transfer import IMPLICIT_LITTLE
+
+log = logging.getLogger("dgate")
+
+# Codes are few, and each object asks for one.
+code_of = lru_cache(maxsize=256)(parse_code)
+# What a code does that no codec can: a script, an entry without file.
+NOT_OF_PIXELS = ("s", "v")
+SOP_INSTANCE = (0x00080018,)
+
+
+def incoming_code(settings: StorageSettings, asked: str | None) -> str:
+    """The code for objects that are received: what was asked for with ``~xx``, else that of dicom.ini."""
+    return asked or settings.IncomingCompression or file_compress_code(settings)
+
+
+def dropped_code(settings: StorageSettings) -> str:
+    """The code for files that are added."""
+    return settings.DroppedFileCompression or file_compress_code(settings)
+
+
+def file_compress_code(settings: StorageSettings) -> str:
+    """The code that the obsolete FileCompressMode stands for, where nothing else is said."""
+    return f"n{settings.FileCompressMode}" if 1 <= settings.FileCompressMode <= 4 else "as"
+
+
+def compressed(server: Server, spool: Spool, text: str) -> tuple[Spool, Header] | None:
+    """Bring a spooled object under a compression code: a spool of its own with its header, or None when it stays.
+
+    What the code does not fit, and what a codec fails, crashes or hangs on, stays as it was received, with a line in
+    the log. Whoever gets a spool ends it, and the one given.
+    """
+    code = code_of(text)
+    if code.keeps(spool.transfer_syntax) or _is_done(code, spool.transfer_syntax):
+        return None
+    if code.codec.code in NOT_OF_PIXELS:
+        _stays(code, spool, "this is not done yet")
+        return None
+    scratch: list[Path] = []
+    try:
+        scratch += server.storage.scratch(), server.storage.scratch()
+        return _made(server, spool, code, spool.file(scratch[0]), scratch[1])
+    except (StorageError, OSError) as error:
+        log.error(
+            "***Compression %r failed: %s is kept as received (%s): %s",
+            *(code.text, spool.sop_instance, spool.transfer_syntax, cause(error)),
+        )
+        return None
+    finally:
+        for file in scratch:
+            file.unlink(missing_ok=True)
+
+
+def _made(server: Server, spool: Spool, code: Code, source: Path, out: Path) -> tuple[Spool, Header] | None:
+    from storage.recoding import transcode_first  # here: most servers keep objects as they come
+    from storage.transcode import Wanted
+
+    settings = server.storage.settings
+    to = code.text
+    if makes_nki(code) and not may_hold_nki(server):
+        to = "un"  # as ConQuest, which decompresses what goes into a .dcm file
+    wanted = Wanted(to, quality=settings.LossyQuality, meta=True)
+    done = server.codecs.run(transcode_first, source, (wanted,), out)
+    if not done.changed:
+        _stays(code, spool, done.reason)
+        return None
+    for note in done.notes:
+        log.info("%s: %s", spool.sop_instance, note)
+    made = server.storage.take(out)
+    try:
+        with closing(made.data()) as data:
+            header = read_header(data, made.transfer_syntax, server.wanted, whole=True)
+        if header.text(*SOP_INSTANCE) != spool.sop_instance:
+            raise NotConvertible("its SOP instance UID did not stay")
+    except BaseException:
+        made.discard()
+        raise
+    return made, header
+
+
+def _stays(code: Code, spool: Spool, why: str) -> None:
+    log.info(
+        "Compression %r: %s is kept as received (%s): %s",
+        *(code.text, spool.sop_instance, spool.transfer_syntax, why),
+    )
+
+
+def _is_done(code: Code, transfer_syntax: str) -> bool:
+    """Whether an object is in the best form of a code already, as its transfer syntax tells."""
+    return code.codec.makes[:1] == (transfer_syntax,) and code.factor is None
+
+
+def makes_nki(code: Code) -> bool:
+    """Whether a code makes ConQuest's own compression."""
+    return code.codec.code in ("n", "n#", "nj")
+
+
+def may_hold_nki(server: Server) -> bool:
+    """Whether files of the archive may hold ConQuest's own compression: `.v2` files, others where dicom.ini says so."""
+    return server.storage.settings.AllowNKIAsDICOM or server.storage.is_bare(IMPLICIT_LITTLE)
