@@ -1,7 +1,7 @@
 """What SQLite and PostgreSQL must offer alike, and the one place where driver errors become ours."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Backend(ABC):
     database_type: str
     file: Path | None = None
     atomic_groups: bool
+    keeps_connection = False  # whether a connection stays good between two transactions, however long that is
     place: str
     driver_error: type[Exception]
     bad_value: tuple[type[Exception], ...]  # what the driver raises for a value that does not fit
@@ -47,8 +48,29 @@ class Backend(ABC):
         """Return the same pool for single SELECTs, which need no transaction around them."""
 
     @abstractmethod
+    def cells(
+        self, connection: Any, sql: str, values: object, rows_at_once: int, stop: Callable[[], bool] | None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Run a SELECT on a driver's connection that nobody else uses, and yield its rows, some at a time.
+
+        Text comes as the bytes that are stored. `stop` is asked now and then, True ends early.
+        """
+
+    @abstractmethod
     def begin(self, cursor: Any) -> None:
         """Open a transaction on a driver's cursor that keeps all other writers out until it ends."""
+
+    def ended(self) -> None:
+        """Let the writers of other processes have their turn; called at the end of what `begin` began, however."""
+        return
+
+    def others_version(self, cursor: Any) -> object:
+        """Return, inside a transaction, what differs once another connection has written; None if that is unknown."""
+        return None
+
+    def checkpoint(self) -> None:
+        """Bring what was written to its place in the background, so that no transaction has to wait for that."""
+        return
 
     @abstractmethod
     def translate(self, error: Exception) -> DatabaseError:
@@ -92,6 +114,13 @@ class Backend(ABC):
     @abstractmethod
     def name_index(self, stem: str, table: str, column: str, key: str) -> tuple[tuple[str, str], ...]:
         """Return name and text behind ON of the indices that make `begins` and `holds` "=" fast on person names."""
+
+    def grouped_names(self, groups: str, table: str, column: str, key: str) -> tuple[str, ...]:
+        """Return statements that keep the keys of names with several component groups; none where an index does that.
+
+        They may be run again.
+        """
+        return ()
 
     @abstractmethod
     def read(self, column: Column, *, date: bool) -> Column:

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ClauseElement, Connection, Executable
+from sqlalchemy import ClauseElement, Connection, Executable, PoolProxiedConnection
 
 from db.backend import LOCK_TIMEOUT_S, Backend, first_line
 from db.errors import DatabaseError, DatabaseLocked, Refused
@@ -16,6 +17,8 @@ from db.sqlite import SqliteBackend
 
 _DEFAULT_FILE = "data/dbase/conquest.db3"
 _ATTEMPTS = 3
+# How many transactions may pass until what they logged is copied to its place.
+_CHECKPOINT_EVERY = 1000
 _T = TypeVar("_T")
 Row = tuple[Any, ...]
 
@@ -41,26 +44,33 @@ def choose_backend(settings: DbSettings, base: Path, durability: str) -> Backend
 class Prepared:
     """A statement compiled once for its database and run on the driver's own cursor, for the paths that are hot."""
 
-    __slots__ = ("_names", "_sql")
+    __slots__ = ("_positional", "_sql")
 
-    def __init__(self, statement: ClauseElement, database: "Database") -> None:
+    def __init__(self, statement: ClauseElement, database: "Database", behind: str = "") -> None:
+        """Compile it, with `behind` at its end."""
         compiled = statement.compile(dialect=database.dialect)
-        self._sql = str(compiled)
-        self._names: list[str] | None = getattr(compiled, "positiontup", None)
+        self._sql = str(compiled) + behind
+        names: list[str] | None = getattr(compiled, "positiontup", None)
+        # One name more than there are: with a single one an itemgetter would not return a tuple.
+        self._positional = itemgetter(*names, names[0]) if names else None
 
     def run(self, cursor: Any, values: Mapping[str, object]) -> None:
-        names = self._names
-        cursor.execute(self._sql, values if names is None else [values[name] for name in names])
+        cursor.execute(self._sql, values if self._positional is None else self._positional(values)[:-1])
 
 
 class Session:
-    """One transaction that writes."""
+    """One transaction that writes; `number` counts those of its `Database`, the failed ones too."""
 
-    __slots__ = ("_backend", "_cursor")
+    __slots__ = ("_backend", "_cursor", "number")
 
-    def __init__(self, cursor: Any, backend: Backend) -> None:
+    def __init__(self, cursor: Any, backend: Backend, number: int) -> None:
         self._cursor = cursor
         self._backend = backend
+        self.number = number
+
+    def others_version(self) -> object:
+        """Return what is another value once some other connection has written; None when that cannot be told."""
+        return self._backend.others_version(self._cursor)
 
     def rows(self, statement: Prepared, values: Mapping[str, object]) -> list[Row]:
         statement.run(self._cursor, values)
@@ -106,6 +116,9 @@ class Database:
         self._single = backend.without_transactions(self._readers)
         self._writers = backend.writer()
         self._turn = threading.Lock()
+        self._connection: PoolProxiedConnection | None = None
+        self._cursor: Any = None
+        self._transactions = 0
         self._has_written = False
         self.dialect = self._readers.dialect
 
@@ -129,6 +142,17 @@ class Database:
             for part in result.partitions():
                 yield from part
 
+    def cells(
+        self, sql: str, values: object, rows_at_once: int, stop: Callable[[], bool] | None = None
+    ) -> Iterator[list[Row]]:
+        """Run the text of a SELECT and yield its rows, some at a time, with text as the bytes that are stored."""
+        with self.backend.our_errors():
+            connection = self._readers.raw_connection()
+            try:
+                yield from self.backend.cells(connection.driver_connection, sql, values, rows_at_once, stop)
+            finally:
+                connection.close()
+
     def write(self, work: Callable[[Session], _T]) -> _T:
         """Run `work` in one transaction that no other writer, in any process, runs beside.
 
@@ -150,25 +174,50 @@ class Database:
             self._turn.release()
 
     def _transaction(self, work: Callable[[Session], _T]) -> _T:
-        connection = self._writers.raw_connection()
-        self._has_written = True
+        connection, cursor = self._writing()
+        self._transactions += 1
         try:
-            cursor = connection.cursor()
-            try:
-                self.backend.begin(cursor)
-                result = work(Session(cursor, self.backend))
-                connection.commit()
-                return result
-            except BaseException:
-                connection.rollback()
-                raise
-            finally:
-                cursor.close()
+            self.backend.begin(cursor)
+            result = work(Session(cursor, self.backend, self._transactions))
+            connection.commit()
+        except BaseException:
+            self._transactions += 1
+            self._give_up()
+            raise
         finally:
+            self.backend.ended()
+        if not self.backend.keeps_connection:
+            self._give_back()
+        if self._transactions % _CHECKPOINT_EVERY == 0:
+            self.backend.checkpoint()
+        return result
+
+    def _writing(self) -> tuple[PoolProxiedConnection, Any]:
+        """Return the connection that writes, and its cursor; they stay open from one transaction to the next."""
+        if self._connection is None:
+            self._connection = self._writers.raw_connection()
+            self._cursor = self._connection.cursor()
+            self._has_written = True
+        return self._connection, self._cursor
+
+    def _give_up(self) -> None:
+        """Undo the transaction; the pool looks at whether the connection still is one."""
+        assert self._connection is not None, "a transaction has a connection"
+        try:
+            self._connection.rollback()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._cursor.close()
             connection.close()
 
     def close(self) -> None:
         """Close all connections and leave the database as a single file at rest; the next use opens it again."""
+        with self._turn:
+            self._give_back()
         self._readers.dispose()
         self._writers.dispose()
         if self._has_written:

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from db.errors import Refused
 from db.objects import Added, NewObject
@@ -19,7 +19,7 @@ class _Waiting:
     """One object and the thread that waits for it."""
 
     new: NewObject
-    done: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event | None = None  # a leader waits for nobody
     result: Result | None = None
     error: BaseException | None = None
 
@@ -40,10 +40,12 @@ class GroupCommit:
         """Enter an object; committed when this returns. Raises what `add_many` raises, in every thread of its group."""
         mine = _Waiting(new)
         with self._lock:
-            self._queue.append(mine)
             leads = not self._busy
             self._busy = True
-        if not leads:
+            if not leads:
+                mine.done = threading.Event()
+            self._queue.append(mine)
+        if mine.done is not None:
             mine.done.wait()
             leads = mine.result is None and mine.error is None
         if leads:
@@ -67,7 +69,6 @@ class GroupCommit:
         with self._lock:
             next_leader = self._queue[0] if self._queue else None
             self._busy = next_leader is not None
-        for waiting in group:
-            waiting.done.set()
-        if next_leader is not None:
-            next_leader.done.set()
+        for each in (*group, next_leader):
+            if each is not None and each.done is not None:
+                each.done.set()

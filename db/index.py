@@ -10,15 +10,20 @@ from sqlalchemy import func, select
 from db import tables as live
 from db.computed import COUNTS, IN_STUDY, PLACE
 from db.delete import Remover
-from db.engine import Database, choose_backend
+from db.durable import DurableFile
+from db.engine import Database, Session, choose_backend
 from db.errors import BadValue, Refused
 from db.group import GroupCommit
+from db.jobs import Jobs
+from db.matches import Finder, Matches, Rows
 from db.objects import Added, Location, NewObject, StoredObject
 from db.query import Planner, Query
 from db.raw import bounded, checked_select
 from db.schema import LEVELS, WORKLIST, Schema, TagPath
 from db.settings import DbSettings
 from db.sorting import default_orders
+from db.switch import Switcher
+from db.tombstones import DELETED, Tombstones
 from db.uidmods import UidChanges
 from db.write import Writer
 
@@ -38,7 +43,9 @@ class _Opened:
     tables: live.LiveTables
     writer: Writer
     remover: Remover
+    switcher: Switcher
     planner: Planner
+    finder: Finder
     uids: UidChanges
 
 
@@ -56,8 +63,13 @@ class Index:
         self._settings = settings
         self._database = Database(choose_backend(settings, base, durability))
         self._group = GroupCommit(self.add_many)
+        self._durable = DurableFile(self.file)
+        self.tombstones = Tombstones(self._database)
+        self.jobs = Jobs(self._database)
         self._opening = threading.Lock()
         self._parts: _Opened | None = None
+        # How many times the tables were made, or looked at, anew.
+        self.remade = 0
 
     @property
     def file(self) -> Path | None:
@@ -81,7 +93,9 @@ class Index:
         wanted = {table.name.lower() for table in self.schema.tables.values()} | {live.UIDMODS.lower()}
         lines = [] if wanted <= there else live.create_tables(self._database, self.schema, 0, drop=False)
         self._forget()
-        return lines + live.add_indices(self._database, self._open().tables)
+        lines += live.add_indices(self._database, self._open().tables)
+        self._forget()
+        return lines
 
     def create_tables(self, mode: int = 0, *, drop: bool = True) -> list[str]:
         """Make the tables anew and empty; return ConQuest's lines for it (`-i`, `initializetables:`).
@@ -118,6 +132,15 @@ class Index:
         """Close the database and leave it whole in its one file; a later call opens it again."""
         self._database.close()
 
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut; PostgreSQL's do anyway."""
+        self._durable.sync()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether, after `close`, everything is in its final place, durably."""
+        return self._durable.at_rest
+
     # Objects
 
     def add(self, values: Mapping[TagPath, str], device: str, file: str, *, replace: bool = True) -> Added:
@@ -134,14 +157,15 @@ class Index:
         """Enter objects in one transaction; return for each what `add` would return or raise.
 
         The newest values of patient, study and series count. An object whose series, study or patient is
-        another than the index knows is refused. All or none are committed, but for those refused.
+        another than the index knows is refused. All or none are committed, but for those refused. Files that became
+        superfluous by it get a tombstone; they are the caller's to remove.
         """
-        writer = self._open().writer
+        writer, note = self._open().writer, self.tombstones.of_replaced
         try:
-            return self._database.write(lambda session: writer.add_many(session, objects))
+            return self._database.write(lambda session: note(session, objects, writer.add_many(session, objects)))
         except BadValue:
             # Rare enough to start over, slowly, so that only the object with that value is left out.
-            return self._database.write(lambda session: writer.add_carefully(session, objects))
+            return self._database.write(lambda session: note(session, objects, writer.add_carefully(session, objects)))
 
     def locate(self, sop_instance: str, patient: str | None = None) -> Location | None:
         """Return where an object is, None when the index has no such one (of that patient)."""
@@ -157,6 +181,13 @@ class Index:
             row = connection.execute(statement.limit(1)).first()
         return None if row is None else Location(row[0] or "", row[1] or "")
 
+    def places(self) -> Iterator[tuple[str, Location]]:
+        """Return the SOP instance UID and the place of every object there is, in no order."""
+        images = self._open().tables["IMAGE"]
+        statement = select(images.key, images.own("DeviceName"), images.own("ObjectFile"))
+        rows = self._database.stream(statement)
+        return ((uid or "", Location(device or "", file or "")) for uid, device, file in rows)
+
     def find(self, query: Query) -> Iterator[Mapping[TagPath, str]]:
         """Return the matches, each with those of the wanted elements that the index knows; "" for what is absent.
 
@@ -171,6 +202,13 @@ class Index:
             }
             for row in self._database.stream(plan.statement)
         )
+
+    def matches(self, query: Query, stop: Callable[[], bool] | None = None) -> Matches:
+        """Return what `find` does for answering it: rows as they are stored, some at a time, of few or of very many.
+
+        `stop` is asked now and then while the database searches; True ends that early.
+        """
+        return self._open().finder.find(query, stop)
 
     def knows(self, path: TagPath) -> bool:
         """Whether a query can ask for an element: it has a column, or is computed."""
@@ -191,21 +229,50 @@ class Index:
         statement = self._open().planner.objects(query)
         return (StoredObject(*(value or "" for value in row)) for row in self._database.stream(statement))
 
+    def object_rows(self, query: Query) -> Iterator[Rows]:
+        """Return what `select_objects` does as rows as they are stored, some at a time: the fields of StoredObject."""
+        return self._open().finder.objects(query)
+
+    def switch(self, sop_instance: str, values: Mapping[TagPath, str], old: Location, new: Location) -> bool:
+        """Let an object's row name another file, which holds it in another form with these header values.
+
+        False, and nothing done, when the row names another file than `old`, or is gone: the object was stored or
+        deleted meanwhile. The old file gets a tombstone; it is the caller's to remove.
+        """
+        switcher = self._open().switcher
+
+        def switched(session: Session) -> bool:
+            done = switcher.switch(session, sop_instance, values, old, new)
+            if done:
+                self.tombstones.put(session, DELETED, {old: ""})
+            return done
+
+        return self._database.write(switched)
+
     def delete(
         self,
         objects: Iterable[StoredObject],
         *,
         worklist: bool = False,
         only: Callable[[StoredObject], bool] | None = None,
+        tombstones: str = "",
     ) -> list[Location]:
         """Remove objects, and the series, studies and patients that are empty then; return their files.
 
         The files are the caller's to remove. An object that is gone, or was stored elsewhere since it was selected, is
         passed over. With `worklist` the worklist rows of removed patients go too. `only` is asked for each object
-        while nobody else can enter one, and maybe more than once.
+        while nobody else can enter one, and maybe more than once. `tombstones` is the kind that their files get.
         """
         remover, chosen = self._open().remover, list(objects)
-        return self._database.write(lambda session: remover.remove(session, chosen, worklist=worklist, only=only))
+        uids = {Location(each.device, each.file): each.sop_instance for each in chosen}
+
+        def remove(session: Session) -> list[Location]:
+            files = remover.remove(session, chosen, worklist=worklist, only=only)
+            if tombstones:
+                self.tombstones.put(session, tombstones, {file: uids[file] for file in files})
+            return files
+
+        return self._database.write(remove)
 
     def delete_worklist(self, patient: str) -> int:
         """Remove the worklist rows of a patient, who need have no objects; return how many there were."""
@@ -243,15 +310,26 @@ class Index:
                 database, settings = self._database, self._settings
                 tables = live.look(database, self.schema)
                 orders = default_orders(settings, tables)
+                planner = Planner(database.backend, tables, orders, counts=settings.EnableComputedFields)
                 self._parts = _Opened(
                     tables,
                     Writer(database, tables, settings),
                     Remover(database, tables),
-                    Planner(database.backend, tables, orders, counts=settings.EnableComputedFields),
+                    Switcher(database, tables, settings),
+                    planner,
+                    Finder(database, tables, planner),
                     UidChanges(database, tables),
                 )
             return self._parts
 
+    def follow(self, remade: int) -> None:
+        """Look at the tables anew when another process has made them: `remade` is what its index says."""
+        with self._opening:
+            if remade != self.remade:
+                self.remade = remade
+                self._parts = None
+
     def _forget(self) -> None:
         with self._opening:
+            self.remade += 1
             self._parts = None

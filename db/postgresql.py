@@ -1,7 +1,7 @@
 """The index in a PostgreSQL database, through psycopg 3."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
@@ -45,6 +45,7 @@ _WRITER_LOCK = 0x64676174
 _CONNECT_TIMEOUT_S = 10
 _LOCKED = ("55P03", "40P01", "40001")  # lock not available, deadlock, serialization failure
 _RETRY = ("40P01", "40001", "23505")  # the last: ConQuest inserted the same key meanwhile
+_TEXT_TYPES = ("text", "varchar", "bpchar", "name", '"char"')
 _NO_ROOM = ("53100", "53200")
 
 
@@ -113,6 +114,22 @@ class PostgresBackend(Backend):
 
     def without_transactions(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def cells(
+        self, connection: Any, sql: str, values: Any, rows_at_once: int, stop: Callable[[], bool] | None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        from psycopg.adapt import Loader
+
+        class Stored(Loader):
+            def load(self, data: "bytes | bytearray | memoryview") -> bytes:
+                return bytes(data)
+
+        with connection.cursor(name="dgate_cells") as cursor:
+            for kind in _TEXT_TYPES:
+                cursor.adapters.register_loader(kind, Stored)
+            cursor.execute(sql, values)
+            while not (stop and stop()) and (rows := cursor.fetchmany(rows_at_once)):
+                yield rows
 
     def begin(self, cursor: Any) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITER_LOCK,))
@@ -250,5 +267,5 @@ def _read_any_encoding(connection: "psycopg.Connection[Any]") -> None:
         def load(self, data: "bytes | bytearray | memoryview") -> str:
             return decoded(bytes(data))
 
-    for kind in ("text", "varchar", "bpchar", "name", '"char"'):
+    for kind in _TEXT_TYPES:
         connection.adapters.register_loader(kind, AnyEncoding)

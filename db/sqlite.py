@@ -1,9 +1,12 @@
 """The index in a SQLite file."""
 
 import contextlib
+import fcntl
 import json
+import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -56,6 +59,8 @@ _NOT_THE_QUERY = frozenset(
         sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PERM,
     }
 )  # fmt: skip
+# A search asks after so many steps of SQLite whether to go on; some milliseconds.
+_STEPS_UNTIL_ASKED = 200_000
 _RESERVED = frozenset(SQLiteDialect_pysqlite.preparer.reserved_words)
 
 
@@ -68,12 +73,15 @@ class SqliteBackend(Backend):
 
     database_type = "built-in SQLite driver"
     atomic_groups = True
+    keeps_connection = True
     driver_error = sqlite3.Error
     bad_value = (sqlite3.DataError, sqlite3.InterfaceError, OverflowError)
 
     def __init__(self, settings: DbSettings, path: Path, durability: str) -> None:
         self.path = self.file = path
         self.place = f"database {path}"
+        self._turns = -1
+        self._checkpointing = threading.Lock()
         self._latin1 = not settings.UTF8ToDB
         self._startup = [
             statement
@@ -99,8 +107,58 @@ class SqliteBackend(Backend):
     def without_transactions(self, engine: Engine) -> Engine:
         return engine  # the connections are in SQLite's own autocommit mode
 
+    def cells(
+        self, connection: Any, sql: str, values: object, rows_at_once: int, stop: Callable[[], bool] | None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        stopped: list[bool] = []
+
+        def asked() -> bool:
+            if stop is not None and stop():
+                stopped.append(True)
+            return bool(stopped)
+
+        connection.text_factory = bytes
+        if stop is not None:
+            connection.set_progress_handler(asked, _STEPS_UNTIL_ASKED)
+        cursor = connection.cursor()
+        try:
+            cursor.execute(sql, values)
+            while rows := cursor.fetchmany(rows_at_once):
+                yield rows
+        except sqlite3.OperationalError as error:
+            # An error inside `stop` interrupts too, and is none of the ways to end well.
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_INTERRUPT or not stopped:
+                raise
+        finally:
+            cursor.close()
+            connection.set_progress_handler(None, 0)
+            connection.text_factory = decoded
+
     def begin(self, cursor: Any) -> None:
+        # SQLite waits for another writer by looking again after longer and longer pauses; the kernel hands over.
+        if self._turns < 0:
+            self._turns = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
         cursor.execute("BEGIN IMMEDIATE")
+
+    def ended(self) -> None:
+        if self._turns >= 0:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
+
+    def others_version(self, cursor: Any) -> object:
+        return cursor.execute("PRAGMA data_version").fetchone()
+
+    def checkpoint(self) -> None:
+        if self._checkpointing.acquire(blocking=False):
+            threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True).start()
+
+    def _checkpoint(self) -> None:
+        try:
+            # What cannot be copied now is copied the next time.
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(self._open("rw")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            self._checkpointing.release()
 
     def check(self) -> None:
         self._refuse_network()
@@ -110,6 +168,9 @@ class SqliteBackend(Backend):
             )
 
     def after_writing(self) -> None:
+        if self._turns >= 0:
+            os.close(self._turns)
+            self._turns = -1
         # What cannot be folded in now stays in the log, which is read when the file is opened next.
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._open("rw")) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -125,7 +186,7 @@ class SqliteBackend(Backend):
             _use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -65536")
-            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            connection.execute("PRAGMA wal_autocheckpoint = 16000")  # should `checkpoint` not keep up
             self._run_startup(connection)
         except (sqlite3.Error, DatabaseError):
             connection.close()
@@ -231,6 +292,16 @@ class SqliteBackend(Backend):
         # The key makes it covering, so that the search for "=" reads the index alone. Nothing newer than
         # SQLite 3.8: the one inside ConQuest must still be able to open the file.
         return ((stem, f"{table}({column} COLLATE NOCASE, {key})"),)
+
+    def grouped_names(self, groups: str, table: str, column: str, key: str) -> tuple[str, ...]:
+        # Triggers, so that what ConQuest enters is kept too. A key whose name has changed since does no harm.
+        keep = f"WHEN instr(NEW.{column}, '=') > 0 BEGIN INSERT OR IGNORE INTO {groups} VALUES (NEW.{key}); END"
+        return (
+            f"CREATE TABLE IF NOT EXISTS {groups} (name_key varchar(64) PRIMARY KEY not null)",
+            f"CREATE TRIGGER IF NOT EXISTS {groups}_new AFTER INSERT ON {table} {keep}",
+            f"CREATE TRIGGER IF NOT EXISTS {groups}_set AFTER UPDATE OF {column} ON {table} {keep}",
+            f"INSERT OR IGNORE INTO {groups} SELECT {key} FROM {table} WHERE instr({column}, '=') > 0",
+        )
 
     def read(self, column: Column, *, date: bool) -> Column:
         return column

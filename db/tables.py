@@ -38,6 +38,8 @@ _UIDMODS_INDICES = (
     ("mods_back", "NewUID, Stage"),
 )
 _TITLES = {"PATIENT": "Patient", "STUDY": "Study", "SERIES": "Series", "IMAGE": "Image", "WORKLIST": "WorkList"}
+# Where patients are searched for by name.
+_NAMED = ("PATIENT", "STUDY")
 # ConQuest renamed these when MySQL 8 reserved the old names.
 _FORMER_NAMES = {"qrows": "Rows", "qcolumns": "Columns"}
 
@@ -59,6 +61,8 @@ class LiveTable(Relation):
 
     definition: Table
     keyed: bool
+    groups: SqlColumn | None = None
+    """The keys of rows whose patient name has several component groups, where they are kept."""
 
     def column(self, definition: Column) -> SqlColumn:
         return self.columns[definition.name.lower()]
@@ -117,7 +121,11 @@ def look(database: Database, schema: Schema) -> LiveTables:
                 "make the database anew with dgate -r, or leave the entry out of dicom.sql"
             )
         relation = _relation(database.backend, table.name, wanted)
-        by_level[level] = LiveTable(relation.sql, relation.columns, renamed, here.keyed)
+        groups = None
+        if here.keyed and _groups(table).lower() in found:
+            kept = _relation(database.backend, _groups(table), ("name_key",))
+            groups = kept.own("name_key")
+        by_level[level] = LiveTable(relation.sql, relation.columns, renamed, here.keyed, groups)
     uidmods = _relation(database.backend, UIDMODS, ("MODTime", "OldUID", "MODType", "NewUID", "Stage"))
     return LiveTables(Schema(tables), by_level, uidmods)
 
@@ -144,6 +152,8 @@ def add_indices(database: Database, tables: LiveTables) -> list[str]:
             table = tables[level].definition
             try:
                 database.write(partial(_create_indices, indices=tuple(_own_indices(database, table))))
+                # Anew at each start: a ConQuest that made its tables anew has dropped the triggers with them.
+                database.write(partial(_keep_groups, database=database, table=table))
             except DatabaseError as error:
                 lines.append(f"***Searches in {table.name} may be slow, no index could be added: {error}")
     return lines
@@ -164,6 +174,7 @@ def _create(session: Session, database: Database, schema: Schema, mode: int, dro
             yield "Dropping other tables"
         for table in wanted:
             session.execute(f"DROP TABLE IF EXISTS {database.written(table.name)}")
+            session.execute(f"DROP TABLE IF EXISTS {database.written(_groups(table))}")
     for table in wanted:
         yield f"{_TITLES[table.level]} Database"
         _create_table(session, database, table, keys=mode != 1)
@@ -192,6 +203,7 @@ def _create_table(session: Session, database: Database, table: Table, *, keys: b
     if keys:
         _create_indices(session, _conquest_indices(database, table))
         _create_indices(session, _own_indices(database, table))
+        _keep_groups(session, database, table)
 
 
 def _create_indices(session: Session, indices: Iterable[tuple[str, str]]) -> None:
@@ -199,8 +211,22 @@ def _create_indices(session: Session, indices: Iterable[tuple[str, str]]) -> Non
         session.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {target}")
 
 
+def _keep_groups(session: Session, database: Database, table: Table) -> None:
+    """Begin to keep the keys of names with several component groups."""
+    name = table.by_path.get(PATIENT_NAME)
+    if name is not None and table.level in _NAMED:
+        written = (database.written(each) for each in (_groups(table), table.name, name.name, table.key.name))
+        for statement in database.backend.grouped_names(*written):
+            session.execute(statement)
+
+
+def _groups(table: Table) -> str:
+    return f"dgate_{table.name}_groups"
+
+
 def _found_tables(database: Database, schema: Schema) -> dict[str, _Found]:
-    names = [*(table.name for table in schema.tables.values()), UIDMODS]
+    named = [_groups(table) for table in schema.tables.values() if table.level in _NAMED]
+    names = [*(table.name for table in schema.tables.values()), UIDMODS, *named]
     found = {}
     with database.reading() as connection:
         inspector = inspect(connection)
@@ -249,7 +275,7 @@ def _conquest_indices(database: Database, table: Table) -> Iterator[tuple[str, s
         if patient:
             yield "series_pat", f"{name}({database.written(patient.name)})"
     elif table.level == "IMAGE":
-        yield "images_lnk", f"{name}({link})"
+        # ConQuest has one on the link alone as well, which this one does for; each costs every object that comes.
         yield "idx_seriesinst_sopinstanc", f"{name}({link}, {key})"
         if patient:
             yield "images_pat", f"{name}({database.written(patient.name)})"
@@ -258,7 +284,7 @@ def _conquest_indices(database: Database, table: Table) -> Iterator[tuple[str, s
 def _own_indices(database: Database, table: Table) -> Iterator[tuple[str, str]]:
     name, key = database.written(table.name), database.written(table.key.name)
     patient_name = table.by_path.get(PATIENT_NAME)
-    if patient_name and table.level in ("PATIENT", "STUDY"):
+    if patient_name and table.level in _NAMED:
         stem = f"dgate_{table.name}_{patient_name.name}"
         yield from database.backend.name_index(stem, name, database.written(patient_name.name), key)
     if table.level == "STUDY":

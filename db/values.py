@@ -53,7 +53,11 @@ def repair(values: Mapping[TagPath, str], schema: Schema, settings: DbSettings) 
     come from (0021,1070) and (0021,1071). MissingUid when a UID still lacks, or is longer than its column:
     ConQuest's 'undefined' and a cut UID would make different objects one.
     """
-    fixed = {path: clean(value) for path, value in values.items()}
+    joined = "".join(values.values())
+    if joined.isascii() and "\0" not in joined:
+        fixed = {path: value.strip(" ") for path, value in values.items()}
+    else:
+        fixed = {path: clean(value) for path, value in values.items()}
     warnings: list[str] = []
     fixed[PATIENT_ID] = _patient_id(fixed.get(PATIENT_ID, ""), schema.tables["PATIENT"].key, settings, warnings)
     fixed[PATIENT_NAME] = fixed.get(PATIENT_NAME) or NO_NAME

@@ -18,6 +18,8 @@ from db.tables import LiveTable, LiveTables
 from db.values import Repaired, RowMaker, add_modality, repair, study_values
 
 _Cells = list[str | None]
+# How many patients, studies and series are remembered from one transaction to the next.
+_KNOWN_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,20 @@ class Writer:
         self._tables = tables
         self._settings = settings
         self._levels = {level: _Level(database, tables[level], settings) for level in LEVELS}
+        self._above = tuple(
+            {column.path for level in LEVELS if level != "IMAGE" for column in tables[level].definition.columns}
+        )
+        self._known = _Known()
         self._series_of_study, self._images_of_study = _fill_in_statements(database, tables)
         self._drop_nameless = _drop_nameless_statement(database, tables)
 
     def add_many(self, session: Session, objects: Sequence[NewObject]) -> list[Added | Refused]:
         """Enter objects one after the other; one that is refused leaves nothing and does not touch the others."""
-        batch = _Batch(session, self._levels)
-        return [self._tried(batch, new) for new in objects]
+        known = self._known.as_of(session)
+        batch = _Batch(session, self._levels, known)
+        results = [self._tried(batch, new) for new in objects]
+        known.keep(session)
+        return results
 
     def add_carefully(self, session: Session, objects: Sequence[NewObject]) -> list[Added | Refused]:
         """Do the same, and refuse those objects that have a value the database cannot hold."""
@@ -55,7 +64,7 @@ class Writer:
         for new in objects:
             try:
                 with session.savepoint():
-                    results.append(self._tried(_Batch(session, self._levels), new))
+                    results.append(self._tried(_Batch(session, self._levels, _Known()), new))
             except Refused as refused:
                 results.append(refused)
         return results
@@ -68,6 +77,9 @@ class Writer:
 
     def _add(self, batch: "_Batch", new: NewObject) -> Added:
         repaired = repair(new.values, self._tables.schema, self._settings)
+        above = [repaired.values.get(path) for path in self._above]
+        if batch.entered_before(repaired, above) and batch.insert_image(repaired, new):
+            return _added(repaired)
         stored = {
             "IMAGE": batch.find("IMAGE", repaired.sop_instance),
             "SERIES": batch.find("SERIES", repaired.series_uid),
@@ -81,15 +93,8 @@ class Writer:
         keep = image is not None and not new.replace and before != place
         if not keep:
             self._enter(batch, repaired, stored, new)
-        return Added(
-            stored=not keep,
-            previous=None if before == place else before,
-            patient_id=repaired.patient_id,
-            study_uid=repaired.study_uid,
-            series_uid=repaired.series_uid,
-            sop_instance=repaired.sop_instance,
-            warnings=tuple(repaired.warnings),
-        )
+            batch.remember(repaired, above)
+        return _added(repaired, stored=not keep, previous=None if before == place else before)
 
     def _check_links(self, repaired: Repaired, stored: dict[str, _Row | None]) -> None:
         """Refuse an object whose links differ from those known; take the study's patient ID for a missing one."""
@@ -151,21 +156,79 @@ class Writer:
         batch.forget()
 
 
+def _added(repaired: Repaired, *, stored: bool = True, previous: Location | None = None) -> Added:
+    return Added(
+        stored,
+        previous,
+        repaired.patient_id,
+        repaired.study_uid,
+        repaired.series_uid,
+        repaired.sop_instance,
+        tuple(repaired.warnings),
+    )
+
+
+class _Known:
+    """What the last transaction left above the images, good for the next as long as nobody else writes between them.
+
+    `entered` has, for each series, what its last object said above the image, and the AccessTime it was entered at.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], _Row] = {}
+        self.entered: dict[str, tuple[list[str | None], int]] = {}
+        self._after = 0
+        self._version: object = None
+
+    def as_of(self, session: Session) -> "_Known":
+        """Return this, emptied unless the transaction follows the one it was kept in."""
+        version = session.others_version()
+        follows = session.number == self._after + 1 and version == self._version and version is not None
+        if not follows or len(self.rows) > _KNOWN_MOST:
+            self.clear()
+        self._version, self._after = version, 0
+        return self
+
+    def keep(self, session: Session) -> None:
+        """Hold on to it behind a transaction; one that fails after all is followed by one of another number."""
+        self._after = session.number
+
+    def clear(self) -> None:
+        self.rows.clear()
+        self.entered.clear()
+
+
 class _Batch:
     """The objects of one transaction: rows above the image that one of them has seen are not read for the next."""
 
-    def __init__(self, session: Session, levels: Mapping[str, "_Level"]) -> None:
+    def __init__(self, session: Session, levels: Mapping[str, "_Level"], known: _Known) -> None:
         self.session = session
         self._levels = levels
         self._now = int(time.time()) & ~31  # as ConQuest keeps AccessTime
-        self._known: dict[tuple[str, str], _Row] = {}
+        self._known = known
+
+    def entered_before(self, repaired: Repaired, above: list[str | None]) -> bool:
+        """Whether the last object of the series said the same above the image, so that all but its row is there."""
+        return self._known.entered.get(repaired.series_uid) == (above, self._now)
+
+    def insert_image(self, repaired: Repaired, new: NewObject) -> bool:
+        """Enter an image that is not there; False, and nothing done, when it is or when that takes a look."""
+        # The same UID in another encoding is another key.
+        return repaired.sop_instance.isascii() and self._levels["IMAGE"].insert(self.session, repaired.values, self._now, repaired.warnings, new)
+
+    def remember(self, repaired: Repaired, above: list[str | None]) -> None:
+        """Remember what was entered above the image; an object that there was something to say of is no example."""
+        if repaired.warnings or not repaired.patient_id:
+            self._known.entered.pop(repaired.series_uid, None)
+        else:
+            self._known.entered[repaired.series_uid] = above, self._now
 
     def find(self, level: str, key: str) -> _Row | None:
-        known = self._known.get((level, key))
+        known = self._known.rows.get((level, key))
         if known is None:
             known = self._levels[level].find(self.session, key)
             if known is not None and level != "IMAGE":
-                self._known[(level, key)] = known
+                self._known.rows[(level, key)] = known
         return known
 
     def put(
@@ -173,7 +236,10 @@ class _Batch:
     ) -> _Cells:
         cells = self._levels[level].put(self.session, values, before, self._now, warnings, new)
         if level != "IMAGE":
-            self._known[(level, cells[0] or "")] = _Row(cells, self._now, ())
+            if before is None or before.cells != cells or before.access_time != self._now:
+                # Other series have said something else of this patient or study: their next object says it again.
+                self._known.entered.clear()
+            self._known.rows[(level, cells[0] or "")] = _Row(cells, self._now, ())
         return cells
 
     def forget(self) -> None:
@@ -206,6 +272,8 @@ class _Level:
         for column, name in zip(place, ("device", "file"), strict=False):
             new_values[column] = backend.text_parameter(name)
         self._insert = Prepared(insert(live.sql).values(new_values), database)
+        self._insert_new = Prepared(insert(live.sql).values(new_values), database, " ON CONFLICT DO NOTHING")
+        self._keyed = live.keyed
         self._update = Prepared(update(live.sql).where(same_key).values(new_values), database)
 
     def find(self, session: Session, key: str) -> _Row | None:
@@ -231,15 +299,32 @@ class _Level:
         is_image = self._definition.level == "IMAGE"
         if before is not None and not is_image and before.cells == cells and before.access_time == now:
             return cells
-        parameters: dict[str, object] = dict(zip(self._names, map(self._stored, cells), strict=True))
-        parameters["access_time"] = now
-        if is_image:
-            parameters["device"], parameters["file"] = self._stored(new.device), self._stored(new.file)
+        parameters = self._parameters(cells, now, new)
         if before is None:
             session.change(self._insert, parameters)
         else:
             session.change(self._update, parameters | self._key_values(cells[0] or ""))
         return cells
+
+    def insert(
+        self, session: Session, values: Mapping[TagPath, str], now: int, warnings: list[str], new: NewObject
+    ) -> bool:
+        """Enter a row unless there is one with its key, which only a table that keeps keys unique can tell at once."""
+        if not self._keyed:
+            return False
+        said = len(warnings)
+        parameters = self._parameters(self._maker.row(values, new.file, warnings), now, new)
+        if session.change(self._insert_new, parameters):
+            return True
+        del warnings[said:]
+        return False
+
+    def _parameters(self, cells: _Cells, now: int, new: NewObject) -> dict[str, object]:
+        parameters: dict[str, object] = dict(zip(self._names, map(self._stored, cells), strict=True))
+        parameters["access_time"] = now
+        if self._definition.level == "IMAGE":
+            parameters["device"], parameters["file"] = self._stored(new.device), self._stored(new.file)
+        return parameters
 
     def refusal(self, uid: str) -> str:
         table = self._definition

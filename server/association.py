@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter, deque
 from typing import Any, cast
@@ -27,7 +28,9 @@ from server.commandset import (
     ProtocolError,
 )
 from server.dimse import Association, DataSink, Identifier, Message, PeerGone
+from server.limits import Limits, Peer
 from server.log import USER, printable
+from server.outgoing import is_known
 from server.server import Server
 from server.service import IDENTIFIER_SYNTAXES, Request, is_served, is_storage, serve
 
@@ -62,8 +65,8 @@ class AcceptedAssociation(Association):
         self.thread_number = 0
         self.done: Counter[str] = Counter()
         self._held: deque[Message] = deque()
-        self._admitted = False
         self._problem = ""
+        self._last_busy = -math.inf
         self.bind(evt.EVT_REQUESTED, lambda event: self._request())
         self.bind(evt.EVT_SOP_EXTENDED, lambda event: _extended(event.app_info))
         self.bind(evt.EVT_CONN_CLOSE, lambda event: self._closed())
@@ -102,7 +105,7 @@ class AcceptedAssociation(Association):
 
     def run_reactor(self) -> None:
         """Serve the association from request to release; pynetdicom calls this in the association's thread."""
-        self.thread_number = self.server.running.begin()
+        self.thread_number = self.server.running.begin(self.thread_number)
         started = time.monotonic()
         try:
             super().run_reactor()
@@ -114,9 +117,11 @@ class AcceptedAssociation(Association):
             self.close()
             self._discard()
             self._report(time.monotonic() - started)
-            if self._admitted:
-                self.server.running.leave(self.peer_address)
-            self.server.running.end()
+            self.server.running.end(self.thread_number)
+
+    def is_busy(self, within_s: float) -> bool:
+        """Whether it serves a request, or did so this short time ago and may still have an answer under way."""
+        return time.monotonic() - self._last_busy < within_s
 
     def _discard(self) -> None:
         """Let go of objects that arrived, wholly or in part, after the last one served."""
@@ -133,6 +138,7 @@ class AcceptedAssociation(Association):
     def _request(self) -> None:
         """Admit the peer or reject it, then choose what to accept; pynetdicom would swallow what goes wrong here."""
         try:
+            self.server.refresh()
             reason, why = self._refusal()
             if reason is not None:
                 log.warning("*** Association %s rejected: %s", self._peer(), why)
@@ -160,11 +166,10 @@ class AcceptedAssociation(Association):
         if not sops.accepts_application(str(primitive.application_context_name)):
             return _REJECT_CONTEXT_NAME, "its application context is not listed in dgatesop.lst"
         settings = self.server.settings
-        limit = self.server.running.admit(self.peer_address, settings.MaxAssociations, settings.MaxAssociationsPerHost)
-        if limit:
-            return _REJECT_LIMIT, limit
-        self._admitted = True
-        return None, ""
+        peer = Peer(self.peer_address, calling, is_known(self.server, calling, self.peer_address))
+        limits = Limits(settings.MaxAssociations, settings.MaxAssociationsPerHost)
+        why = self.server.running.admit(self.thread_number, peer, limits)
+        return (_REJECT_LIMIT, why) if why else (None, "")
 
     def _reject(self, reason: tuple[int, int, int]) -> None:
         self.acse.send_reject(*reason)
@@ -229,16 +234,23 @@ class AcceptedAssociation(Association):
 
     def _serve(self, message: Message) -> None:
         request = Request(self, message)
-        if message.field != C_ECHO_RQ:
-            action = _USER_LOG.get(message.field, f"0x{message.field:04x}")
-            USER.info("%s %s -> %s", action, printable(self.calling), printable(self.called))
+        self._last_busy = math.inf
+        if message.field not in (C_ECHO_RQ, C_STORE_RQ):
+            self._note_use(message)
         try:
             serve(request, self.server)
         except PeerGone as error:
             log.info("Association %s: %s", self._peer(), error)
         finally:
+            if message.field == C_STORE_RQ:  # its sender need not wait for a line in a log
+                self._note_use(message)
+            self._last_busy = time.monotonic()
             self.dimse.cancelled.discard(request.message_id)
             self.dul._idle_timer.restart()
+
+    def _note_use(self, message: Message) -> None:
+        action = _USER_LOG.get(message.field, f"0x{message.field:04x}")
+        USER.info("%s %s -> %s", action, printable(self.calling), printable(self.called))
 
     def _peer(self) -> str:
         return f"of {printable(self.calling)} ({self.peer_address})"
@@ -246,6 +258,7 @@ class AcceptedAssociation(Association):
     def _report(self, seconds: float) -> None:
         if self.requestor.primitive is None or self.is_rejected:
             return
+        self.server.refresh()  # another process may have switched the log
         done = ", ".join(f"{count} {what}" for what, count in self.done.items() if count) or "nothing"
         how = self._problem or ("released" if self.is_released else "aborted")
         log.info(

@@ -38,6 +38,9 @@ NO_DATA_SET = 0x0101
 
 Buffer = bytes | bytearray | memoryview
 
+_ELEMENT = struct.Struct("<HHI")
+_NUMBER = struct.Struct("<HHIH")
+
 
 class ProtocolError(Exception):
     """The peer sent something PS3.7 or PS3.8 does not allow; the association is aborted."""
@@ -52,22 +55,26 @@ class CommandSet(Mapping[int, bytes]):
     @classmethod
     def parse(cls, data: Buffer) -> CommandSet:
         """Read an encoded command set; raises ProtocolError when lengths do not fit."""
-        view = memoryview(data)
+        raw = bytes(data)
+        end = len(raw)
         elements: dict[int, bytes] = {}
         position = 0
-        while position < len(view):
-            if position + 8 > len(view):
+        while position < end:
+            if position + 8 > end:
                 raise ProtocolError("a command set ends inside an element header")
-            group, element, length = struct.unpack_from("<HHI", view, position)
-            position += 8
-            if length > len(view) - position:
+            group, element, length = _ELEMENT.unpack_from(raw, position)
+            value = position + 8
+            position = value + length
+            if position > end:
                 raise ProtocolError(f"command element ({group:04x},{element:04x}) is longer than its command set")
-            elements[group << 16 | element] = bytes(view[position : position + length])
-            position += length
+            elements[group << 16 | element] = raw[value:position]
         return cls(elements)
 
     def __getitem__(self, tag: int) -> bytes:
         return self._elements[tag]
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._elements
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._elements)
@@ -96,15 +103,17 @@ def encode_command(elements: Mapping[int, Value]) -> bytes:
 
     The group length counts group 0000 only: dgate's elements of group 9999 follow uncounted, as ConQuest sends them.
     """
-    group_0000 = bytearray()
-    others = bytearray()
+    group_0000: list[bytes] = []
+    others: list[bytes] = []
     for tag in sorted(elements):
         value = elements[tag]
-        if isinstance(value, int):
-            raw = struct.pack("<H", value)
-        else:
-            raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
-            raw += (b" " if tag in _BLANK_PADDED else b"\0") * (len(raw) & 1)
         target = others if tag >> 16 else group_0000
-        target += struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(raw)) + raw
-    return struct.pack("<HHII", 0, 0, 4, len(group_0000)) + bytes(group_0000) + bytes(others)
+        if isinstance(value, int):
+            target.append(_NUMBER.pack(tag >> 16, tag & 0xFFFF, 2, value))
+            continue
+        raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
+        if len(raw) & 1:
+            raw += b" " if tag in _BLANK_PADDED else b"\0"
+        target += _ELEMENT.pack(tag >> 16, tag & 0xFFFF, len(raw)), raw
+    counted = b"".join(group_0000)
+    return b"".join((struct.pack("<HHII", 0, 0, 4, len(counted)), counted, *others))

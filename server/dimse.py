@@ -11,8 +11,7 @@ import io
 import queue
 import socket
 import struct
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -35,21 +34,14 @@ from server.commandset import (
     CommandSet,
     ProtocolError,
 )
-from server.upper import UpperLayer, pdus
+from server.outbox import MAX_PDU, Outbox
+from server.outbox import PeerGone as PeerGone
+from server.upper import UpperLayer
 
-# What one PDU of ours carries at most; also DCMTK's hard limit.
-MAX_PDU = 131072
 # Identifiers and attribute lists are small; anything larger than this is not one.
 MAX_IDENTIFIER = 16 << 20
-# Responses to one query are sent together: so many bytes of them at a time, or after so long.
-_COLLECT_BYTES = 32768
-_COLLECT_SECONDS = 0.05
 
-_VALUE_HEAD = struct.Struct(">IB")
-
-
-class PeerGone(Exception):
-    """The association ended, or the peer stayed silent longer than TCPIPTimeOut, in the middle of an exchange."""
+_VALUE_HEAD = struct.Struct(">IBB")
 
 
 class DataSink(Protocol):
@@ -92,57 +84,60 @@ class _Arriving:
     sink: Any = None
 
 
-class DimseProvider(DIMSEServiceProvider):
+class DimseProvider(Outbox, DIMSEServiceProvider):
     """Assembles messages out of presentation data values, and sends ours (PS3.7 6.3, PS3.8 Annex E).
 
     `receive_primitive` runs in the thread that reads the socket, everything else in the association's own.
     """
 
     def __init__(self, assoc: Association) -> None:
-        super().__init__(assoc)
+        DIMSEServiceProvider.__init__(self, assoc)
+        Outbox.__init__(self)
         self._association = assoc
+        self.msg_queue = cast(Any, queue.SimpleQueue())  # pynetdicom's own takes a lock in Python for each message
         self._arriving: _Arriving | None = None
-        self._collected = bytearray()
-        self._collecting_since = 0.0
         self.cancelled: set[int] = set()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of one P-DATA-TF PDU; anything not allowed aborts the association."""
         try:
             for context_id, value in primitive.presentation_data_value_list:
-                self._fragment(context_id, value)
+                if not value:
+                    raise ProtocolError("an empty presentation data value")
+                self._fragment(context_id, value[0], memoryview(value)[1:])
         except ProtocolError as error:
             self._association.protocol_error(error)
             self.dul.event_queue.put("Evt19")
 
-    def take_values(self, values: memoryview) -> None:
-        """Take the presentation data values of one P-DATA-TF PDU as they are in the receive buffer."""
+    def take_values(self, values: memoryview) -> bool:
+        """Take the presentation data values of one P-DATA-TF PDU as they are in the receive buffer.
+
+        Returns whether more of the message they belong to is to come.
+        """
         try:
-            position = 0
-            while position < len(values):
-                if position + 6 > len(values):
+            position, last = 0, len(values)
+            while position < last:
+                if position + 6 > last:
                     raise ProtocolError("a presentation data value ends inside its head")
-                length, context_id = _VALUE_HEAD.unpack_from(values, position)
+                length, context_id, control = _VALUE_HEAD.unpack_from(values, position)
                 end = position + 4 + length
-                if length < 2 or end > len(values):
+                if length < 2 or end > last:
                     raise ProtocolError(f"a presentation data value of {length} bytes does not fit its PDU")
-                self._fragment(context_id, values[position + 5 : end])
+                self._fragment(context_id, control, values[position + 6 : end])
                 position = end
         except ProtocolError as error:
             self._association.protocol_error(error)
             self.dul.event_queue.put("Evt19")
+        return self._arriving is not None
 
-    def _fragment(self, context_id: int, value: Buffer) -> None:
-        if not value:
-            raise ProtocolError("an empty presentation data value")
-        control, fragment = value[0], memoryview(value)[1:]
-        if self._arriving is None:
+    def _fragment(self, context_id: int, control: int, fragment: memoryview) -> None:
+        arriving = self._arriving
+        if arriving is None:
             if not control & 1:
                 raise ProtocolError("a data set without a command")
             if context_id not in self._association.contexts_by_id:
                 raise ProtocolError(f"presentation context {context_id} was not accepted")
-            self._arriving = _Arriving(context_id)
-        arriving = self._arriving
+            arriving = self._arriving = _Arriving(context_id)
         if context_id != arriving.context_id:
             raise ProtocolError("a message changes its presentation context")
         if control & 1:
@@ -192,44 +187,15 @@ class DimseProvider(DIMSEServiceProvider):
             if hasattr(sink, "discard"):
                 sink.discard()
 
-    def send(self, context_id: int, command: bytes, data: Iterable[Buffer] | None = None) -> None:
-        """Send one message; `data` is the encoded data set in pieces of any size. Raises PeerGone.
-
-        An error of `data` itself passes through while nothing has been sent; later it can only end the association.
-        """
-        waiting, self._collected = self._collected, bytearray()
-        begun = False
-        try:
-            for part in pdus(context_id, command, data, self._payload):
-                waiting += part
-                if len(waiting) >= MAX_PDU:
-                    begun = True
-                    self._association.transmit(waiting)
-                    waiting = bytearray()
-        except PeerGone:
-            raise
-        except Exception as error:
-            if not begun:
-                raise
-            self._association.abort()
-            raise PeerGone(f"reading what was being sent failed: {type(error).__name__}") from error
-        self._association.transmit(waiting)
-
-    def collect(self, context_id: int, command: bytes, data: bytes | None = None) -> None:
-        """Send one of many small messages, together with its neighbours; `send` sends what is left. Raises PeerGone."""
-        now = time.monotonic()
-        if not self._collected:
-            self._collecting_since = now
-        for part in pdus(context_id, command, None if data is None else (data,), self._payload):
-            self._collected += part
-        if len(self._collected) >= _COLLECT_BYTES or now - self._collecting_since >= _COLLECT_SECONDS:
-            collected, self._collected = self._collected, bytearray()
-            self._association.transmit(collected)
-
     @property
-    def _payload(self) -> int:
-        """How much of a message one PDU to the peer carries: what it takes (0: anything), less the PDV's own head."""
-        return max(min(self.maximum_pdu_size or MAX_PDU, MAX_PDU) - 6, 2)
+    def _largest(self) -> int:
+        return self.maximum_pdu_size or 0
+
+    def _transmit(self, parts: Sequence[Buffer]) -> None:
+        self._association.transmit(parts)
+
+    def _give_up(self) -> None:
+        self._association.abort()
 
 
 class Association(PynetdicomAssociation):
@@ -339,13 +305,21 @@ class Association(PynetdicomAssociation):
     def protocol_error(self, error: ProtocolError) -> None:
         """Hear why the association is about to be aborted; the accepting side logs it."""
 
-    def transmit(self, data: Buffer) -> None:
-        """Write encoded P-DATA to the peer, waiting as long as its window is closed; raises PeerGone."""
+    def transmit(self, parts: Sequence[Buffer]) -> None:
+        """Write encoded P-DATA, in up to 1000 parts, waiting while the peer's window is closed; raises PeerGone."""
         sock = self.dul.socket.socket if self.dul.socket is not None else None
         if sock is None or self.dul.state_machine.current_state != "Sta6":
             raise PeerGone("the association has ended")
         try:
-            sock.sendall(data)
+            if len(parts) == 1:
+                sock.sendall(parts[0])
+                return
+            sent = sock.sendmsg(parts)
+            # The kernel takes all of it but for a timeout or a signal.
+            for part in parts:
+                if sent < len(part):
+                    sock.sendall(memoryview(part)[max(sent, 0) :])
+                sent -= len(part)
         except OSError as error:
             # Nothing more can be said to a peer that does not listen.
             if self.upper is None:

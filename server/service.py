@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
@@ -88,12 +90,7 @@ class Request:
 
     def identifier(self) -> Dataset:
         """Decode the identifier that came with the request; Refused when it is missing, no data set, or too long."""
-        data = self.message.data
-        if not isinstance(data, Identifier):
-            raise Refused(Status.CANNOT_UNDERSTAND, "the request has no identifier")
-        if data.too_long:
-            raise Refused(Status.OUT_OF_RESOURCES, "the identifier is too long")
-        data.seek(0)
+        data = BytesIO(self.identifier_bytes())
         try:
             identifier = decode(data, *self.encoding)
             for _ in identifier.iterall():  # pydicom reads lazily: let damage show here
@@ -101,6 +98,15 @@ class Request:
         except Exception as error:  # whatever a peer's bytes do inside pydicom is the peer's mistake
             raise Refused(Status.CANNOT_UNDERSTAND, "the identifier cannot be read") from error
         return identifier
+
+    def identifier_bytes(self) -> bytes:
+        """The identifier as it came; Refused when it is missing or too long."""
+        data = self.message.data
+        if not isinstance(data, Identifier):
+            raise Refused(Status.CANNOT_UNDERSTAND, "the request has no identifier")
+        if data.too_long:
+            raise Refused(Status.OUT_OF_RESOURCES, "the identifier is too long")
+        return data.getvalue()
 
     def encoded(self, identifier: Dataset) -> bytes:
         """Encode a data set in the transfer syntax of the request's context."""
@@ -177,11 +183,14 @@ def service(name: str, command_field: int, sop_classes: Iterable[SopClass] = ())
     def register(handler: Handler) -> Handler:
         text = (handler.__doc__ or "").strip().splitlines()[0]
         SERVICES.append(Service(name, command_field, tuple(sop_classes), handler, text))
+        _find.cache_clear()
+        is_storage.cache_clear()
         return handler
 
     return register
 
 
+@lru_cache(maxsize=1024)
 def is_storage(uid: str) -> bool:
     """Whether C-STORE serves an abstract syntax: every storage class, and every private UID no other service has."""
     return is_storage_class(uid) and not any(sop.uid == uid for row in SERVICES for sop in row.sop_classes)
@@ -192,6 +201,7 @@ def is_served(uid: str) -> bool:
     return is_storage(uid) or any(sop.uid == uid for row in SERVICES for sop in row.sop_classes)
 
 
+@lru_cache(maxsize=1024)
 def _find(command_field: int, abstract_syntax: str) -> Service | None:
     for row in SERVICES:
         classes = row.sop_classes
@@ -206,6 +216,7 @@ def serve(request: Request, server: Server) -> None:
     if request.message.field & RESPONSE:
         log.info("A response that nobody awaits was dropped: command field 0x%04x", request.message.field)
         return
+    server.refresh()
     row = _find(request.message.field, request.abstract_syntax)
     try:
         answer = _unserved(request) if row is None else row.handler(request, server)
@@ -220,10 +231,14 @@ def serve(request: Request, server: Server) -> None:
         else:
             log.error("***%s refused with 0x%04x: %s", name, answer.status, cause(error))
     finally:
-        if hasattr(request.message.data, "discard"):
+        if request.message.data is not None and hasattr(request.message.data, "discard"):
             request.message.data.discard()
     if answer is not None:
-        request.respond(answer.status, comment=answer.comment)
+        try:
+            request.respond(answer.status, comment=answer.comment)
+        finally:
+            if answer.note:
+                log.info("%s", answer.note)
 
 
 def _unserved(request: Request) -> Answer:

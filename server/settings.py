@@ -34,8 +34,8 @@ CONVERTER_FILTERS = ("Modality", "StationName", "CalledAE", "CallingAE")
 
 
 def _worker_count(text: str) -> None:
-    if text.lower() != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 64):
-        raise ValueError("write auto, or a number of processes from 1 to 64")
+    if text.lower() != "auto" and not (text.isascii() and text.isdigit() and 0 <= int(text[:4]) <= 64):
+        raise ValueError("write auto, or a number of processes from 0 to 64")
 
 
 def _ranges(text: str) -> None:
@@ -65,9 +65,13 @@ class ServerSettings:
     PDUSize: Annotated[
         int, "Largest PDU to receive, in bytes (ConQuest: 4096 on Linux)", {"low": 4096, "high": 1 << 20}
     ] = 131072
-    MaxAssociations: Annotated[int, "Associations open at one time; further ones are rejected", {"low": 1}] = 200
+    MaxAssociations: Annotated[
+        int, "Associations open at one time, an eighth of them for AEs of acrnema.map; others are rejected", {"low": 1}
+    ] = 200
     MaxAssociationsPerHost: Annotated[
-        int, "Associations open at one time from one address; 0 is no limit", {"low": 0}
+        int,
+        "Associations open at one time from one address, or of one AE of acrnema.map at its address; 0 is no limit",
+        {"low": 0},
     ] = 0
     SendUpperCaseAE: Annotated[bool, "1: called AE titles are sent in upper case"] = False
     PadAEWithZeros: Annotated[bool, "1: outgoing AE titles are padded with NUL instead of blanks", {"later": True}] = (
@@ -76,10 +80,10 @@ class ServerSettings:
     StockNetwork: Annotated[bool, "1: pynetdicom's own threads and polling instead of the faster upper layer"] = False
     Workers: Annotated[
         str,
-        "Processes that serve associations: a number, or auto for one a core, at most 4",
-        {"check": _worker_count, "later": True},
+        "Processes that serve associations: auto is one a core, at most 4; 0 serves all in one process, as -b",
+        {"check": _worker_count},
     ] = "auto"
-    MoveAssociations: Annotated[int, "Associations one C-MOVE sends over at a time", {"low": 1, "later": True}] = 1
+    MoveAssociations: Annotated[int, "Associations one C-MOVE sends over at a time", {"low": 1, "high": 16}] = 1
     StorageFailedErrorCode: Annotated[
         int, "C-STORE status when an object is refused or cannot be stored", {"low": 0, "high": 65535}
     ] = 272
@@ -211,15 +215,26 @@ class ServerSettings:
     ] = 600
     DelayedForwarderThreads: Annotated[int, "Threads a queue", {"low": 1, "later": True}] = 1
 
+    RevLibrary: Annotated[
+        str,
+        "Directory of a ReV library that is kept current as objects arrive; empty: there is none",
+        {"heading": "Previews"},
+    ] = ""
+    RevDelay: Annotated[
+        int, "Seconds without a new object after which a study goes into the ReV library", {"low": 0}
+    ] = 60
+
     WebPort: Annotated[
         int,
-        "Port of the web server",
-        {"heading": "Web", "aliases": ("Ladleport",), "low": 0, "high": 65535, "later": True},
-    ] = 8086
-    WebAddress: Annotated[str, "Address the web server listens on", {"later": True}] = "127.0.0.1"
+        "Port of the web server; 0: there is none",
+        {"heading": "Web", "aliases": ("Ladleport",), "low": 0, "high": 65535},
+    ] = 0
+    WebAddress: Annotated[str, "Address the web server listens on"] = "127.0.0.1"
     WEBReadOnly: Annotated[bool, "1: web pages change nothing", {"later": True}] = True
     WEBPush: Annotated[bool, "1: web pages may send images to DICOM servers", {"later": True}] = True
-    WEBScriptAddress: Annotated[str, "Address of the web pages as browsers see it", {"later": True}] = ""
+    WEBScriptAddress: Annotated[
+        str, "Address of the web server as browsers see it, where that is not the machine's own name"
+    ] = ""
     WEBMAG0Address: Annotated[str, "Address under which browsers reach the files of MAG0", {"later": True}] = ""
     WebServerFor: Annotated[str, "DICOM server that the web pages show", {"later": True}] = "127.0.0.1"
     WebCodeBase: Annotated[str, "Where browsers find viewers", {"later": True}] = ""

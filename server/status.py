@@ -49,10 +49,14 @@ class Mismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What ends a request: the final status and, when it is no success, a comment of at most 64 characters."""
+    """What ends a request: the final status and, when it is no success, a comment of at most 64 characters.
+
+    `note` is a line for the log, which is written when the peer has its answer.
+    """
 
     status: int
     comment: str = ""
+    note: str = ""
 
 
 # First match wins, so subclasses stand before their bases. LinkRefused is answered with StorageFailedErrorCode.

@@ -41,8 +41,9 @@ _MAX_OTHER = 1024
 _SLACK = 128
 # Where an A-ASSOCIATE PDU has its called and then its calling AE title (PS3.8 Table 9-11).
 _TITLES = slice(10, 42)
-# How much is read at once at the least.
 _LEAST_BUFFER = 256 << 10
+# How much is read when it is not known how much is to come.
+_AT_ONCE = 16 << 10
 # How long a peer may take to close its side after release or abort.
 _LINGER_S = 2.0
 
@@ -115,8 +116,11 @@ class UpperLayer(DULServiceProvider):
 
     # Reading
 
-    def wait(self, timeout_s: float | None) -> bool:
-        """Wait for one PDU and act on it; False when nothing, or not all of it, came within `timeout_s`."""
+    def wait(self, timeout_s: float | None, *, whole: bool = True) -> bool:
+        """Wait for one PDU, or with `whole` for a whole message, and act on it.
+
+        False when nothing, or not all of it, came within `timeout_s` for each PDU.
+        """
         if not self._open():
             return False
         if self.state_machine.current_state == "Sta13":
@@ -124,12 +128,15 @@ class UpperLayer(DULServiceProvider):
             return True
         self._set_timeout(timeout_s)
         try:
-            if self._need(6, timeout_s):
+            more = True
+            while more and self._need(6, timeout_s):
                 length = self._checked_length()
                 if length is None:
                     self.event_queue.put("Evt19")
-                elif self._need(6 + length, timeout_s):
-                    self._take()
+                    break
+                if not self._need(6 + length, timeout_s):
+                    break
+                more = self._take() and whole
         except TimeoutError:
             return False
         self._drain()
@@ -140,7 +147,7 @@ class UpperLayer(DULServiceProvider):
         while self._open() and self.state_machine.current_state == "Sta6" and self.assoc.dimse.msg_queue.empty():
             if not self._arrived():
                 return
-            if not self.wait(self._timeout_s if self._timeout_s != -1.0 else None):
+            if not self.wait(self._timeout_s if self._timeout_s != -1.0 else None, whole=False):
                 self.lose()
 
     def _arrived(self) -> bool:
@@ -193,8 +200,13 @@ class UpperLayer(DULServiceProvider):
         assert connection is not None, "the connection is open"
         deadline = None
         while self._end - self._begin < count:
+            missing = count - (self._end - self._begin)
             try:
-                got = connection.recv_into(self._view[self._end :])
+                if missing > _AT_ONCE:
+                    # In one call, and nothing of the next PDU: that would have to be moved afterwards.
+                    got = connection.recv_into(self._view[self._end :], missing, socket.MSG_WAITALL)
+                else:
+                    got = connection.recv_into(self._view[self._end : self._end + _AT_ONCE])
             except BlockingIOError:
                 raise TimeoutError from None
             except OSError:
@@ -224,8 +236,8 @@ class UpperLayer(DULServiceProvider):
 
     # Acting
 
-    def _take(self) -> None:
-        """Act on the complete PDU at the beginning of the buffer."""
+    def _take(self) -> bool:
+        """Act on the complete PDU at the beginning of the buffer; return whether more of its message is to come."""
         start = self._begin
         end = start + 6 + _HEAD.unpack_from(self._view, start)[1]
         self._begin = end
@@ -234,8 +246,7 @@ class UpperLayer(DULServiceProvider):
             self._begin = self._end = 0
         self._idle_timer.restart()
         if raw[0] == _P_DATA and self.state_machine.current_state == "Sta6":
-            self._association.dimse.take_values(raw[6:])
-            return
+            return self._association.dimse.take_values(raw[6:]) and self.event_queue.empty()
         try:
             pdu, event = self._decode_pdu(self._carried(bytearray(raw)))
             if raw[0] in _NEGOTIATION:
@@ -244,10 +255,11 @@ class UpperLayer(DULServiceProvider):
         except Exception as error:  # what a peer's bytes do inside pynetdicom is the peer's mistake
             self._association.refused(f"a PDU of type {raw[0]} that cannot be read ({type(error).__name__})")
             self.event_queue.put("Evt19")
-            return
+            return False
         # The action for the event fetches the PDU.
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
+        return False
 
     def _carried(self, pdu: bytearray) -> bytearray:
         """Keep the AE titles of a request, and give pynetdicom ones that it takes: ASCII, printable, not empty."""

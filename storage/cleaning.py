@@ -2,10 +2,13 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 # ConQuest's list, blank included; the rest of what this module replaces is what no file name should hold.
 _REPLACED = str.maketrans(dict.fromkeys('/\\;><|,.:?*" ', "_"))
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# A path of which nothing needs to be changed, as nearly all are.
+_HARMLESS = re.compile(r"(?:[A-Za-z0-9^+=-][A-Za-z0-9_.^+=-]*/)*[A-Za-z0-9^+=-][A-Za-z0-9_.^+=-]*")
 _UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
 
 _LONGEST = 65
@@ -20,6 +23,7 @@ _PATH = 255
 _KEPT = 24
 
 
+@lru_cache(maxsize=1024)
 def clean(text: str | None) -> str:
     """Make a value part of a file name as ConQuest does: ``empty`` for None, ``unknown`` for nothing left.
 
@@ -48,6 +52,8 @@ def safe_path(path: str, limit: int = _PATH) -> str:
     directory is longer than `limit` characters (at least 64), or all of it than 255, the file name loses leading
     characters, as ConQuest's does; where that is not enough, the directories below the first become a digest.
     """
+    if len(path) <= min(limit, _PATH) and _HARMLESS.fullmatch(path) and RESERVED.isdisjoint(path.lower().split("/")):
+        return path
     *directories, base = path.split("/")
     directories = [_directory(part) for part in directories]
     base = _tail(_component(base))

@@ -8,8 +8,8 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -55,6 +55,13 @@ class Device:
     name: str
     root: Path
     mirror: Path | None = None
+    root_name: str = field(init=False, repr=False, compare=False)
+    staging_name: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Made once: they are part of every file name.
+        object.__setattr__(self, "root_name", str(self.root))
+        object.__setattr__(self, "staging_name", str(self.root / STAGING))
 
     @property
     def staging(self) -> Path:
@@ -90,15 +97,28 @@ class Device:
         if not os.access(self.root, os.W_OK | os.X_OK) or not os.access(self.staging, os.W_OK | os.X_OK):
             raise DeviceError(f"{key} = {self.root}: cannot write there; give it to the user that dgate runs as")
 
-    @contextmanager
-    def reporting_full(self) -> Iterator[None]:
-        """Turn the errors of a full file system, quota or file size limit into DeviceFull."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _OUT_OF_SPACE:
-                raise DeviceFull(f"{self.name}: {error.strerror}") from error
-            raise
+    @property
+    def reporting_full(self) -> _ReportingFull:
+        """A context that turns the errors of a full file system, quota or file size limit into DeviceFull."""
+        return _ReportingFull(self.name)
+
+
+class _ReportingFull:
+    """What `Device.reporting_full` returns: a class, as a generator costs several times as much."""
+
+    __slots__ = ("_device",)
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and error.errno in _OUT_OF_SPACE:
+            raise DeviceFull(f"{self._device}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """The element headers of a data set (PS3.5 section 7), one after another, without reading the values between them."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from struct import Struct
 from typing import BinaryIO, Protocol
 
@@ -20,6 +22,8 @@ EVERY_TAG = 0xFFFFFFFF
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 KNOWN_VRS = SHORT_VRS | LONG_VRS
+# Those whose values are text.
+STRING_VRS = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 # Of undefined length these hold fragments (PS3.5 A.4), not items with elements.
 FRAGMENTED_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV"})
 
@@ -27,6 +31,8 @@ FRAGMENTED_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV"})
 MAX_ELEMENTS = 10_000_000
 MAX_DEPTH = 64
 
+# The longest head of an element.
+_HEADER = 12
 _SMALL_BLOCK = 1024
 _FIRST_BLOCK = 16 * 1024
 _LARGE_BLOCK = 64 * 1024
@@ -67,8 +73,43 @@ class PlainData:
         return self._source.read(count)
 
 
-def open_data(source: BinaryIO, transfer_syntax: str, inflated_limit: int = 0) -> Data:
+class HeldData:
+    """The bytes of a data set whose beginning is in memory; `reader` opens all of it, for what is behind that."""
+
+    def __init__(self, head: bytes, size: int, reader: Callable[[], BinaryIO]) -> None:
+        self.size = size
+        self.reader = reader
+        self._head = head
+        self._file: BinaryIO | None = None
+        self._rest: PlainData | None = None
+
+    def load(self, position: int) -> bytes:
+        left = len(self._head) - position
+        if left >= _HEADER or left >= self.size - position:
+            return self._head[position:]
+        return self._behind().load(position)
+
+    def read(self, position: int, count: int) -> bytes:
+        if position + count <= len(self._head) or len(self._head) == self.size:
+            return self._head[position : position + count]
+        return self._behind().read(position, count)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._file is not None:
+            self._file.close()
+
+    def _behind(self) -> PlainData:
+        if self._rest is None:
+            self._file = self.reader()
+            self._rest = PlainData(self._file)
+        return self._rest
+
+
+def open_data(source: BinaryIO | HeldData, transfer_syntax: str, inflated_limit: int = 0) -> Data:
     """Take the data set that `source` stands at; `inflated_limit` bounds a deflated one, in bytes (0: none)."""
+    if isinstance(source, HeldData):
+        return InflatedData(source.reader(), inflated_limit) if is_deflated(transfer_syntax) else source
     return InflatedData(source, inflated_limit) if is_deflated(transfer_syntax) else PlainData(source)
 
 

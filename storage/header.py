@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO
 
-from pydicom.datadict import dictionary_VR
-
-from storage.elements import EVERY_TAG, KNOWN_VRS, PIXEL_DATA, Cursor, open_data
+from storage.elements import EVERY_TAG, KNOWN_VRS, PIXEL_DATA, STRING_VRS, Cursor, HeldData, open_data
 from storage.errors import NotDicom
-from storage.structure import SPECIFIC_CHARACTER_SET, Branch, Plan, TagPath, Walk
+from storage.structure import EVERY_ITEM, SPECIFIC_CHARACTER_SET, Branch, Plan, TagPath, Walk
 from storage.text import value_text
 
-__all__ = ["ANYWHERE", "Header", "NotDicom", "TagPath", "in_item", "read_header", "vr_of"]
+__all__ = ["ANYWHERE", "Header", "Item", "NotDicom", "TagPath", "in_item", "read_header", "read_items", "vr_of"]
 
 # First member of a path (ANYWHERE, tag): the first element of that tag, on the top level or in any sequence.
 ANYWHERE = -1
@@ -25,6 +24,9 @@ _CHARSET = (SPECIFIC_CHARACTER_SET,)
 
 # More than any header holds before its pixels, and little enough to inflate for each of many associations.
 _INFLATED_HEADER = 16 * 1024 * 1024
+
+# Items that `read_items` holds: more than any structure set has contours.
+_MOST_ITEMS = 1_000_000
 
 # dictionary_VR gives these for elements whose VR depends on others; as text only the number matters.
 _AMBIGUOUS = {"US or SS": "US", "US or OW": "OW", "US or SS or OW": "OW", "OB or OW": "OW"}
@@ -47,7 +49,9 @@ def in_item(sequence: int, number: int) -> int:
     return sequence | number << 32
 
 
-def read_header(source: BinaryIO, transfer_syntax: str, wanted: Collection[TagPath], *, whole: bool = False) -> Header:
+def read_header(
+    source: BinaryIO | HeldData, transfer_syntax: str, wanted: Collection[TagPath], *, whole: bool = False
+) -> Header:
     """Read the `wanted` values of the data set that `source` stands at the first byte of.
 
     A path is (tag,), or (sequence, ..., tag) through the first item of each sequence (`in_item` for others), or
@@ -67,12 +71,88 @@ def read_header(source: BinaryIO, transfer_syntax: str, wanted: Collection[TagPa
     Walk(cursor, take).top(plan, EVERY_TAG if whole else stop)
     if not any(raw.get(path, (b"", b""))[1] for path in (_SOP_CLASS, _SOP_INSTANCE)):
         raise NotDicom("it has neither a SOP class nor a SOP instance UID")
-    values = {
-        path: value_text(_effective_vr(path[-1], vr), value, charset, cursor.little_endian)
-        for path, (vr, value, charset) in raw.items()
-        if path in wanted
-    }
+    little_endian = cursor.little_endian
+    values = {}
+    for path, (vr, value, charset) in raw.items():
+        if path not in wanted:
+            continue
+        if vr in STRING_VRS and value.isascii() and b"\x1b" not in value and b"\0" not in value[:-1]:
+            values[path] = value.decode("ascii").rstrip(" \0")  # nearly every value; `value_text` comes to the same
+        else:
+            values[path] = value_text(_effective_vr(path[-1], vr), value, charset, little_endian)
     return Header(values, raw[_CHARSET][1].decode("latin-1").strip(" \0") if _CHARSET in raw else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A data set, or an item of a sequence: the wanted values by tag as text, and wanted sequences with all items.
+
+    A wanted element that is present, a sequence included, is a key of `values`.
+    """
+
+    values: dict[int, str] = field(default_factory=dict)
+    sequences: dict[int, list[Item]] = field(default_factory=dict)
+
+    def text(self, tag: int) -> str:
+        """The value of `tag`, "" when it is absent or empty."""
+        return self.values.get(tag, "")
+
+    def items(self, *path: int) -> list[Item]:
+        """The items of a sequence, or those of a sequence in every item of the one before; [] when there is none."""
+        found = [self]
+        for tag in path:
+            found = [inner for one in found for inner in one.sequences.get(tag, ())]
+        return found
+
+
+def read_items(source: BinaryIO | HeldData, transfer_syntax: str, wanted: Collection[TagPath]) -> Item:
+    """Read the `wanted` values as `read_header` does, those of sequences from every item and not from the first.
+
+    What stands in front of a break counts: a data set that is cut or badly nested is not refused, unless it does not
+    even begin as one (NotDicom). `wanted` as a frozenset is planned once.
+    """
+    wanted = frozenset(wanted)
+    root = Item()
+    path_to = [root]
+    items = 0
+    plan = _every_item(wanted)
+    cursor = Cursor(open_data(source, transfer_syntax, _INFLATED_HEADER), transfer_syntax)
+
+    def take(path: TagPath, vr: bytes, value: bytes, charset: bytes) -> None:
+        nonlocal items
+        if path[-1] == EVERY_ITEM:
+            del path_to[len(path) - 1 :]
+            items += 1
+            if items > _MOST_ITEMS:
+                raise NotDicom(f"it has more than {_MOST_ITEMS} items")
+            path_to.append(Item())
+            path_to[-2].sequences.setdefault(path[-2], []).append(path_to[-1])
+        else:
+            text = value_text(_effective_vr(path[-1], vr), value, charset, cursor.little_endian)
+            path_to[len(path) - 1].values.setdefault(path[-1], text)
+
+    # A break behind what was read takes nothing from it.
+    with suppress(NotDicom):
+        Walk(cursor, take).top(plan, max(plan.branches))
+    return root
+
+
+@lru_cache(maxsize=32)
+def _every_item(wanted: frozenset[TagPath]) -> Plan:
+    return _below([*wanted, _CHARSET], ())
+
+
+def _below(paths: Iterable[TagPath], above: TagPath) -> Plan:
+    """The plan for `paths` on the level that `above` leads to."""
+    inner: dict[int, list[TagPath]] = {}
+    for first, *rest in paths:
+        inner.setdefault(first, []).append(tuple(rest))
+    branches = {}
+    for tag, rests in inner.items():
+        deeper = [rest for rest in rests if rest]
+        items = {EVERY_ITEM: _below(deeper, (*above, tag))} if deeper else {}
+        branches[tag] = Branch((*above, tag), items)
+    return Plan(branches, item=(*above, EVERY_ITEM) if above else None)
 
 
 @lru_cache(maxsize=4096)
@@ -83,6 +163,9 @@ def vr_of(tag: int) -> str:
         return "LO"
     if element == 0:
         return "UL"
+    # Explicit data sets say it themselves, and the dictionary takes longer to load than many of them to read.
+    from pydicom.datadict import dictionary_VR
+
     try:
         return dictionary_VR(tag)
     except KeyError:

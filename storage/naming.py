@@ -51,6 +51,7 @@ _Write = Callable[[str | None], str]
 
 
 def _number(width: int) -> _Write:
+    @lru_cache(maxsize=4096)
     def write(text: str | None) -> str:
         match = re.match(r"\s*([+-]?\d{1,12})", text or "", re.ASCII)
         return f"{int(match[1]) if match else 0:0{width}d}"
@@ -103,7 +104,7 @@ class _Part:
         if self.literal:
             return self.literal
         value = self.circumstance(naming) if self.circumstance else self.write(header.values.get(self.path))
-        return value[slice(*self.cut)]
+        return value if self.cut is _WHOLE else value[slice(*self.cut)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Template:
 
     def name(self, header: Header, naming: Naming) -> str:
         """Make the path below the device root: relative, ``/`` separated, always safe, always one regen takes."""
-        path = "".join(part.render(header, naming) for part in self.parts)
+        path = "".join([part.render(header, naming) for part in self.parts])
         if path[-3:].lower() == ".v2" and naming.transfer_syntax != IMPLICIT_LITTLE:
             path = f"{path[:-3]}.dcm"
         elif not is_object_name(path.rpartition("/")[2]):

@@ -1,18 +1,25 @@
-"""An object on its way in: in memory while it is small, else in a temporary file on the device it will stay on."""
+"""An object on its way in: in memory while it is small, else in a temporary file on the device it will stay on.
+
+The beginning of a large one stays in memory as well: its header is read there, and what arrives is written to the file
+while the sender prepares what follows.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import shutil
+from pathlib import Path
 from typing import BinaryIO
 
 from storage.device import MB, Device, Devices
+from storage.elements import HeldData
 from storage.errors import DeviceFull, StorageError, TooLarge
 from storage.part10 import ObjectFile, file_meta
 from storage.staged import StagedFile
 
-_IN_MEMORY = 2 * MB
+# More than one PDU of 128 KB: small objects, which come at the highest rate, are written in one go.
+_IN_MEMORY = 160 * 1024
 # How much is written between two looks at the free space.
 _STRIDE = 64 * MB
 _PIECE = 1 * MB
@@ -34,7 +41,7 @@ class Spool:
         self._bare = bare
         self._limit = limit
         self._devices = devices
-        self._memory = io.BytesIO()
+        self._head: list[bytes | bytearray] = []
         self._staged: StagedFile | None = None
         self._offset = 0
         self._unchecked = 0
@@ -73,15 +80,33 @@ class Spool:
         """
         self._check()
         if self._staged is None:
-            return io.BytesIO(self._memory.getvalue())
+            return io.BytesIO(b"".join(self._head))
         source = self._staged.path.open("rb")
         source.seek(self._offset)
         return source
 
+    def data(self) -> HeldData:
+        """Return the data set for `read_header`, to be closed afterwards; raises what `open` raises."""
+        self._check()
+        return HeldData(b"".join(self._head), self.size, self.open)
+
+    def file(self, scratch: Path) -> Path:
+        """Return a file that holds the object, for other processes to read: its temporary one, else `scratch`.
+
+        Raises what `open` and writing raise; `scratch` is the caller's to remove.
+        """
+        self._check()
+        if self._staged is not None:
+            return self._staged.path
+        with scratch.open("wb") as out:
+            out.write(file_meta(self.sop_class, self.sop_instance, self.transfer_syntax))
+            out.writelines(self._head)
+        return scratch
+
     def discard(self) -> None:
         """Let go of everything but a stored file; may be called at any time, and again. Never raises."""
         self._ended = True
-        self._memory = io.BytesIO()
+        self._head = []
         staged, self._staged = self._staged, None
         if staged is not None:
             # What stays behind is found by `stale_parts`.
@@ -100,7 +125,7 @@ class Spool:
         copy = StagedFile.create(device, bare=bare)
         try:
             if self._staged is None:
-                copy.write(meta, self._memory.getvalue())
+                copy.write(meta, *self._head)
             else:
                 copy.write(meta)
                 with self.open() as source:
@@ -126,7 +151,11 @@ class Spool:
             raise TooLarge(f"it is larger than MaxObjectSize = {self._limit // MB}")
         if self._staged is None:
             if size <= _IN_MEMORY:
-                self._memory.write(chunk)
+                # Most small objects come in one piece, which is copied once; more of them are one behind the first.
+                if len(self._head) < 2:
+                    self._head.append(bytearray(chunk) if self._head else bytes(chunk))
+                else:
+                    self._head[1] += chunk
                 return
             self._spill()
         assert self._staged is not None
@@ -142,5 +171,4 @@ class Spool:
         meta = b"" if self._bare else file_meta(self.sop_class, self.sop_instance, self.transfer_syntax)
         self._staged = StagedFile.create(self._devices.choose(), bare=self._bare)
         self._offset = len(meta)
-        self._staged.write(meta, self._memory.getvalue())
-        self._memory = io.BytesIO()
+        self._staged.write(meta, *self._head)

@@ -15,6 +15,7 @@ from pathlib import Path
 from storage.device import STAGING, Device
 
 SUFFIX = ".part"
+SCRATCH = ".work"
 
 _serial = itertools.count()
 
@@ -26,6 +27,8 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # As far as the umask lets it, like ConQuest: web servers and groups share archives.
 _MODE = 0o666
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Longer than the steps in which the kernel notes times, 10 ms at most.
+_STEP_NS = 100_000_000
 
 
 class StagedFile:
@@ -34,32 +37,48 @@ class StagedFile:
     Every method raises DeviceFull when the device runs out of space, and OSError otherwise.
     """
 
-    def __init__(self, device: Device, path: Path, descriptor: int) -> None:
+    def __init__(self, device: Device, name: str, descriptor: int) -> None:
         self.device = device
-        self.path = path
+        self._name = name
         self._descriptor = descriptor
+
+    @property
+    def path(self) -> Path:
+        """Where it is while it has no final name."""
+        return Path(self._name)
 
     @classmethod
     def create(cls, device: Device, *, bare: bool) -> StagedFile:
         """Create an empty one; its name tells the process, and whether it will hold a bare data set."""
-        kind = "v2" if bare else "dcm"
-        path = device.staging / f"{os.getpid()}-{next(_serial)}-{secrets.token_hex(4)}.{kind}{SUFFIX}"
-        with device.reporting_full():
+        name = _temporary_name(device, "v2" if bare else "dcm")
+        with device.reporting_full:
             try:
-                descriptor = os.open(path, _WRITE, _MODE)
+                descriptor = os.open(name, _WRITE, _MODE)
             except FileNotFoundError:
-                path.parent.mkdir(exist_ok=True)
-                descriptor = os.open(path, _WRITE, _MODE)
-        return cls(device, path, descriptor)
+                device.staging.mkdir(exist_ok=True)
+                descriptor = os.open(name, _WRITE, _MODE)
+        return cls(device, name, descriptor)
 
     @classmethod
     def adopt(cls, device: Device, path: Path) -> StagedFile:
         """Take over one that an earlier process left behind, complete."""
-        return cls(device, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return cls(device, str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    @classmethod
+    def take(cls, device: Device, path: Path) -> StagedFile:
+        """Take over a complete file of another name on the device, which holds an object with its file meta."""
+        name = _temporary_name(device, "dcm")
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.rename(path, name)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(device, name, descriptor)
 
     def write(self, *buffers: bytes | bytearray | memoryview) -> None:
         """Append buffers, all of them."""
-        with self.device.reporting_full():
+        with self.device.reporting_full:
             written = os.writev(self._descriptor, buffers)
             for buffer in buffers:
                 if written >= len(buffer):
@@ -74,7 +93,7 @@ class StagedFile:
         """Close the file, once; when this returns and it is `safe`, what was written survives a power cut."""
         if self._descriptor < 0:
             return
-        with self.device.reporting_full():
+        with self.device.reporting_full:
             try:
                 now = _later()
                 os.utime(self._descriptor, ns=(now, now))
@@ -83,47 +102,57 @@ class StagedFile:
             finally:
                 self._close()
 
-    def publish(self, name: str) -> Path:
-        """Give the file its final name below the device root; raises FileExistsError when that is taken."""
-        final = self.device.root / name
-        with self.device.reporting_full():
+    def publish(self, name: str) -> str:
+        """Give the file its final name below the device root and return it whole; FileExistsError when it is taken."""
+        final = f"{self.device.root_name}/{name}"
+        with self.device.reporting_full:
             for _ in range(_ATTEMPTS):
                 try:
                     self._link(final)
                 except FileNotFoundError:
-                    _make_directory(final.parent)
+                    _make_directory(Path(final).parent)
                 else:
                     return final
-        raise FileNotFoundError(errno.ENOENT, "a directory disappears again and again", str(final.parent))
+        raise FileNotFoundError(errno.ENOENT, "a directory disappears again and again", str(Path(final).parent))
 
     def discard(self) -> None:
         """Remove the file, unless it has its final name."""
         self._close()
         with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
+            os.unlink(self._name)
 
-    def _link(self, final: Path) -> None:
+    def _link(self, final: str) -> None:
         try:
-            os.link(self.path, final)
+            os.link(self._name, final)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             # The name is reserved first, so that the rename replaces nothing but our own empty file.
             os.close(os.open(final, _WRITE, _MODE))
             try:
-                self.path.rename(final)
+                os.rename(self._name, final)
             except OSError:
-                final.unlink()
+                os.unlink(final)
                 raise
         else:
             # It has its final name: a second one that cannot be taken away is removed at the next start.
             with contextlib.suppress(OSError):
-                self.path.unlink()
+                os.unlink(self._name)
 
     def _close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+
+def scratch_file(device: Device) -> Path:
+    """Name a file to work on, which is never taken for an object that arrived; whoever makes it removes it."""
+    device.staging.mkdir(exist_ok=True)
+    return Path(_temporary_name(device, "dcm").removesuffix(SUFFIX) + SCRATCH)
+
+
+def _temporary_name(device: Device, kind: str) -> str:
+    return f"{device.staging_name}/{os.getpid()}-{next(_serial)}-{secrets.token_hex(4)}.{kind}{SUFFIX}"
 
 
 _clock = threading.Lock()
@@ -148,22 +177,29 @@ class DurableDirectories:
     """
 
     def __init__(self) -> None:
-        self._known: set[tuple[str, int]] = set()
+        # What a name was and was in when both were synced: another one is told by the inodes, which are given out
+        # again at once, and by the time at which the directory above changed.
+        self._known: dict[str, tuple[int, int, int]] = {}
 
     def settle(self, directory: Path, root: Path) -> None:
         """Sync `directory`, and those above it up to `root` whose own names this process has not made durable yet."""
-        new = []
+        new: dict[str, tuple[int, int, int]] = {}
         while True:
             descriptor = os.open(directory, _DIRECTORY)
             try:
-                # The inode tells a directory from one of that name which was deleted meanwhile.
-                key = (str(directory), os.fstat(descriptor).st_ino)
+                inode = os.fstat(descriptor).st_ino
                 _sync(descriptor)
             finally:
                 os.close(descriptor)
-            if directory == root or key in self._known:
+            if directory == root:
                 break
-            new.append(key)
+            above = os.stat(directory.parent)
+            sign = (inode, above.st_ino, above.st_mtime_ns)
+            if self._known.get(str(directory)) == sign:
+                break
+            # The time goes in steps: in one that is not over a second change would leave it as it is.
+            if time.time_ns() - above.st_mtime_ns > _STEP_NS:
+                new[str(directory)] = sign
             directory = directory.parent
         if len(self._known) > 100_000:
             self._known.clear()
@@ -176,10 +212,20 @@ def stale_parts(devices: Iterable[Device], *, alone: bool) -> list[tuple[Device,
     `alone`: the caller holds the devices and has started no workers, so all are stale; otherwise those of processes
     that still run are left out.
     """
+    return _stale(devices, SUFFIX, alone=alone)
+
+
+def remove_stale_scratch(devices: Iterable[Device], *, alone: bool) -> None:
+    """Remove files that were being worked on when their process ended; `alone` as above."""
+    for _, path in _stale(devices, SCRATCH, alone=alone):
+        path.unlink(missing_ok=True)
+
+
+def _stale(devices: Iterable[Device], suffix: str, *, alone: bool) -> list[tuple[Device, Path]]:
     found = []
     for device in devices:
         with contextlib.suppress(FileNotFoundError):
-            for path in sorted((device.root / STAGING).glob(f"*{SUFFIX}")):
+            for path in sorted((device.root / STAGING).glob(f"*{suffix}")):
                 if alone or not _is_running(path.name.partition("-")[0]):
                     found.append((device, path))
     return found

@@ -28,7 +28,9 @@ from storage.naming import Naming, read_syntax
 from storage.part10 import read_object_file
 from storage.settings import StorageSettings
 from storage.spool import Spool
-from storage.staged import DurableDirectories, StagedFile, stale_parts
+from storage.staged import DurableDirectories, StagedFile, remove_stale_scratch, scratch_file, stale_parts
+from storage.touched import TouchedDirectories
+from storage.transfer import IMPLICIT_LITTLE
 
 # Different counters to try for one second's names, and copies of one object side by side, before giving up.
 _COUNTERS = 0x10000
@@ -42,7 +44,12 @@ class StoredFile:
 
     device: str
     file: str
-    path: Path
+    full_name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.full_name)
 
 
 class Storage:
@@ -59,6 +66,7 @@ class Storage:
         self._temporary = base / settings.TempDir if settings.TempDir else None
         self._counter = itertools.count()
         self._durable = DurableDirectories()
+        self.touched = TouchedDirectories(safe=settings.Durability == "safe")
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -69,6 +77,10 @@ class Storage:
     def name_tags(self) -> frozenset[TagPath]:
         """What `read_header` must be asked for so that `store` can make a name."""
         return self._template.tags
+
+    def is_bare(self, transfer_syntax: str) -> bool:
+        """Whether objects of a transfer syntax are kept in `.v2` files."""
+        return self._template.is_bare(transfer_syntax)
 
     @property
     def temporary(self) -> Path:
@@ -173,6 +185,7 @@ class Storage:
 
         What has its final name already is removed on the way.
         """
+        remove_stale_scratch(self.devices, alone=alone)
         found = []
         for _, path in stale_parts(self.devices, alone=alone):
             with contextlib.suppress(FileNotFoundError):
@@ -192,6 +205,39 @@ class Storage:
         if device is None:
             raise DeviceError(f"{leftover} is no temporary file of a device")
         return Spool.adopt(file, StagedFile.adopt(device, leftover), self._devices)
+
+    def scratch(self, *, passing: bool = False) -> Path:
+        """Name a file to work on, on a device with room; its maker removes it, or a start when it was killed.
+
+        One that is only `passing`, which nothing on the device is made of, needs none. Raises DeviceFull or OSError.
+        """
+        return scratch_file(self.devices[0] if passing else self._devices.choose())
+
+    def take(self, made: Path) -> Spool:
+        """Take over a complete object file named by `scratch` as if it had arrived; raises NotDicom or OSError."""
+        file = read_object_file(made)
+        device = next(device for device in self.devices if made.parent == device.staging)
+        return Spool.adopt(file, StagedFile.take(device, made), self._devices)
+
+    def store_beside(self, spool: Spool, device: str, file: str) -> StoredFile:
+        """Give a spooled object a file beside another, under the name of that but for the extension, or numbered.
+
+        `device` and `file` are as `place` has them. Raises as `store` does.
+        """
+        try:
+            home = self.device(device)
+            bare = file[-3:].lower() == ".v2"
+            name = file if not bare or spool.transfer_syntax == IMPLICIT_LITTLE else f"{file[:-3]}.dcm"
+            if not self._devices.has_room(home):
+                raise DeviceFull(f"{home.name}: no room")
+            limit = self.settings.MaxFileNameLength
+            # What was done twice has its first name again.
+            stem, dot, extension = name.rpartition(".")
+            again = (f"{stem.removesuffix('_1')}{dot}{extension}",) if stem.endswith("_1") else ()
+            numbers = (numbered(name, number, limit) for number in range(1, _COPIES))
+            return self._place(spool, home, itertools.chain((name,), again, numbers))
+        finally:
+            spool.discard()
 
     def _name_at(self, root: Path) -> str:
         return next(device.name for device in self.devices if device.root == root)
@@ -216,17 +262,19 @@ class Storage:
     def _place(self, spool: Spool, device: Device, names: Iterator[str]) -> StoredFile:
         first = next(names)
         safe = self.settings.Durability == "safe"
-        staged = spool.stage(device, bare=first.lower().endswith(".v2"))
+        staged = spool.stage(device, bare=first[-3:].lower() == ".v2")
         try:
             staged.finish(safe=safe)
             for name in itertools.chain((first,), names):
+                self.touched.before_write(device, name)
                 try:
-                    path = staged.publish(name)
+                    full_name = staged.publish(name)
                 except FileExistsError:
                     continue
+                stored = StoredFile(device.name, name, full_name)
                 if safe:
-                    self._settle(device, path)
-                return StoredFile(device.name, name, path)
+                    self._settle(device, stored.path)
+                return stored
         finally:
             if not spool.owns(staged):
                 staged.discard()
@@ -234,7 +282,7 @@ class Storage:
 
     def _settle(self, device: Device, path: Path) -> None:
         try:
-            with device.reporting_full():
+            with device.reporting_full:
                 self._durable.settle(path.parent, device.root)
         except BaseException:
             _remove_below(device.root, path)

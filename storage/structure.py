@@ -11,6 +11,8 @@ from storage.elements import (
     FRAGMENTED_VRS,
     MAX_DEPTH,
     PIXEL_DATA,
+    SHORT_VRS,
+    STRING_VRS,
     UNDEFINED,
     Cursor,
     name,
@@ -25,6 +27,9 @@ SPECIFIC_CHARACTER_SET = 0x00080005
 # A value is a name, a UID, a list of numbers; what is longer is cut rather than held in memory.
 MAX_VALUE = 64 * 1024
 
+# In the place of an item number: every item that has no plan of its own.
+EVERY_ITEM = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -36,10 +41,14 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wanted on one level of a data set: by tag, and by tag on this level or any below."""
+    """What is wanted on one level of a data set: by tag, and by tag on this level or any below.
+
+    With `item` the beginning of each item that the plan is followed in is told as an empty value of that path.
+    """
 
     branches: Mapping[int, Branch] = field(default_factory=dict)
     anywhere: Mapping[int, TagPath] = field(default_factory=dict)
+    item: TagPath | None = None
 
     @property
     def only(self) -> Container[int] | None:
@@ -48,6 +57,8 @@ class Plan:
 
 
 _NO_BRANCH = Branch()
+# Those that hold neither items nor fragments.
+_PLAIN_VRS = SHORT_VRS | STRING_VRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +85,16 @@ class Walk:
         self._level(self._cursor.data.size, self._cursor.implicit, plan, b"", 0, stop)
 
     def _level(self, end: int | None, implicit: bool, plan: Plan, charset: bytes, depth: int, stop: int) -> None:
-        cursor = self._cursor
+        cursor, take = self._cursor, self._take
         for tag, vr, length in cursor.elements(end, implicit, plan.only, stop):
             branch = plan.branches.get(tag, _NO_BRANCH)
+            if vr in _PLAIN_VRS and length <= MAX_VALUE and not plan.anywhere:  # nearly every element
+                value = cursor.value(length)
+                if tag == SPECIFIC_CHARACTER_SET:
+                    charset = value
+                if branch.path is not None:
+                    take(branch.path, vr, value, charset)
+                continue
             fragments = length == UNDEFINED and (vr in FRAGMENTED_VRS or tag == PIXEL_DATA)
             sequence = not fragments and (
                 length == UNDEFINED or vr == b"SQ" or (vr in (b"", b"UN") and cursor.looks_like_items())
@@ -91,7 +109,7 @@ class Walk:
                 self._fragments(tag)
             elif sequence and (length == UNDEFINED or branch.items or plan.anywhere):
                 behind = None if length == UNDEFINED else cursor.position + length
-                plans = _ItemPlans(branch.items, Plan({}, plan.anywhere))
+                plans = _ItemPlans(branch.items, branch.items.get(EVERY_ITEM) or Plan({}, plan.anywhere))
                 self._sequence(tag, behind, None if vr == b"UN" else implicit, plans, charset, depth + 1)
 
     def _sequence(
@@ -103,6 +121,8 @@ class Walk:
         cursor = self._cursor
         for number, length in enumerate(cursor.items(tag, end)):
             plan = plans.items.get(number, plans.others)
+            if plan.item is not None:
+                self._take(plan.item, b"", b"", charset)
             if length == UNDEFINED or plan.branches or plan.anywhere:
                 behind = None if length == UNDEFINED else cursor.position + length
                 inner = not cursor.looks_explicit() if implicit is None else implicit

@@ -3,13 +3,7 @@
 import re
 from functools import lru_cache
 from struct import iter_unpack, pack, unpack
-
-from pydicom.charset import (
-    CODES_TO_ENCODINGS,
-    STAND_ALONE_ENCODINGS,
-    default_encoding,
-    python_encoding,
-)
+from types import ModuleType
 
 from storage.errors import NotConvertible
 
@@ -90,25 +84,35 @@ def _shortest(vr: str, number: float) -> str:
     return f"{number:.{most}g}"
 
 
+@lru_cache(maxsize=1)
+def _charset() -> ModuleType:
+    """pydicom's tables of character sets, loaded when a value is not ASCII: it takes a tenth of a second."""
+    from pydicom import charset
+
+    return charset
+
+
 @lru_cache(maxsize=64)
 def _encodings(charset: bytes) -> tuple[str, ...]:
     """The Python codecs of a (0008,0005) value, the first being the one that text begins in."""
     terms = [term.strip(" \0") for term in charset.decode("latin-1").split("\\")]
     codecs = [_codec(term) for term in terms]
-    if terms[0] in STAND_ALONE_ENCODINGS:
+    alone = _charset().STAND_ALONE_ENCODINGS
+    if terms[0] in alone:
         return (codecs[0],)
     return (
         codecs[0],
-        *(codec for term, codec in zip(terms[1:], codecs[1:], strict=True) if term not in STAND_ALONE_ENCODINGS),
+        *(codec for term, codec in zip(terms[1:], codecs[1:], strict=True) if term not in alone),
     )
 
 
 def _codec(term: str) -> str:
-    found = python_encoding.get(term)
+    known: dict[str, str] = _charset().python_encoding
+    found = known.get(term)
     if found is None:
         # Common misspellings: ISO-IR 100, ISO IR 100, iso_ir 192, ISO 2022-IR-87.
         words = re.sub(r"[^A-Z0-9]+", " ", term.upper()).strip()
-        found = python_encoding.get(words) or python_encoding.get(words.replace("ISO IR", "ISO_IR"))
+        found = known.get(words) or known.get(words.replace("ISO IR", "ISO_IR"))
     return found or "latin-1"
 
 
@@ -123,8 +127,8 @@ def _fragment(piece: bytes, encodings: tuple[str, ...], resets: re.Pattern[bytes
     if not piece.startswith(_ESCAPE):
         return piece.decode(encodings[0], "replace")
     length = 4 if piece.startswith((b"\x1b$(", b"\x1b$)")) else 3
-    codec = CODES_TO_ENCODINGS.get(piece[:length])
-    if codec is None or (codec not in encodings and codec != default_encoding):
+    codec = _charset().CODES_TO_ENCODINGS.get(piece[:length])
+    if codec is None or (codec not in encodings and codec != _charset().default_encoding):
         return piece.decode(encodings[0], "replace")
     if codec in _KEEP_ESCAPES:
         return piece.decode(codec, "replace")

@@ -38,7 +38,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("size", [0, 1, 2 * MB])
+@pytest.mark.parametrize("size", [0, 1, 160 * 1024])
 def test_a_small_object_stays_in_memory(size: int, make_storage: MakeStorage, spooled: Spooled) -> None:
     storage = make_storage()
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -123,7 +123,7 @@ def test_free_space_is_watched_while_a_huge_object_arrives(
     answers = iter([True, True, False])
     monkeypatch.setattr("storage.device.Devices.has_room", lambda *_: next(answers))
     spool = spooled(storage, bytes(20 * MB))
-    with pytest.raises(DeviceFull, match=r"^MAG0: no room for an object of more than 10 MB$"):
+    with pytest.raises(DeviceFull, match=r"^MAG0: no room for an object of more than 8 MB$"):
         spool.open()
     assert parts(storage) == []
 
