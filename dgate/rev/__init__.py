@@ -1,0 +1,1 @@
+"""Previews for the ReV viewer: a library of DICOM files by age becomes pictures, JSON and pages."""
