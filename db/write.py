@@ -214,7 +214,9 @@ class _Batch:
     def insert_image(self, repaired: Repaired, new: NewObject) -> bool:
         """Enter an image that is not there; False, and nothing done, when it is or when that takes a look."""
         # The same UID in another encoding is another key.
-        return repaired.sop_instance.isascii() and self._levels["IMAGE"].insert(self.session, repaired.values, self._now, repaired.warnings, new)
+        return repaired.sop_instance.isascii() and self._levels["IMAGE"].insert(
+            self.session, repaired.values, self._now, repaired.warnings, new
+        )
 
     def remember(self, repaired: Repaired, above: list[str | None]) -> None:
         """Remember what was entered above the image; an object that there was something to say of is no example."""

@@ -203,11 +203,13 @@ class AcceptedAssociation(Association):
         context = self.contexts_by_id[context_id]
         if command.number(COMMAND_FIELD) != C_STORE_RQ or not is_storage(str(context.abstract_syntax)):
             return Identifier()
-        return self.server.storage.spool(
+        spool = self.server.storage.spool(
             command.text(AFFECTED_SOP_CLASS) or str(context.abstract_syntax),
             command.text(AFFECTED_SOP_INSTANCE),
             str(context.transfer_syntax[0]),
         )
+        spool.expect(self.server.wanted)
+        return spool
 
     def fell_silent(self) -> None:
         self._problem = "idle"

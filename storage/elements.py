@@ -94,6 +94,12 @@ class HeldData:
             return self._head[position : position + count]
         return self._behind().read(position, count)
 
+    def opened(self) -> BinaryIO:
+        """Open all of it, once; `close` closes it."""
+        if self._file is None:
+            self._file = self.reader()
+        return self._file
+
     def close(self) -> None:
         """Close what was opened."""
         if self._file is not None:
@@ -101,15 +107,41 @@ class HeldData:
 
     def _behind(self) -> PlainData:
         if self._rest is None:
-            self._file = self.reader()
-            self._rest = PlainData(self._file)
+            self._rest = PlainData(self.opened())
         return self._rest
+
+
+class Beyond(Exception):
+    """The walk has come to a byte that has not arrived: element `position`, or -1 inside a value."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+class BeginningData:
+    """The first bytes of a data set that is still arriving, however long that will be; behind them is `Beyond`."""
+
+    size = InflatedData.UNKNOWN
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+
+    def load(self, position: int) -> bytes:
+        if position + _HEADER > len(self._head):
+            raise Beyond(position)
+        return self._head[position:]
+
+    def read(self, position: int, count: int) -> bytes:
+        if position + count > len(self._head):
+            raise Beyond(-1)
+        return self._head[position : position + count]
 
 
 def open_data(source: BinaryIO | HeldData, transfer_syntax: str, inflated_limit: int = 0) -> Data:
     """Take the data set that `source` stands at; `inflated_limit` bounds a deflated one, in bytes (0: none)."""
     if isinstance(source, HeldData):
-        return InflatedData(source.reader(), inflated_limit) if is_deflated(transfer_syntax) else source
+        return InflatedData(source.opened(), inflated_limit) if is_deflated(transfer_syntax) else source
     return InflatedData(source, inflated_limit) if is_deflated(transfer_syntax) else PlainData(source)
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO
 
-from storage.elements import EVERY_TAG, KNOWN_VRS, PIXEL_DATA, STRING_VRS, Cursor, HeldData, open_data
+from storage.elements import (
+    EVERY_TAG,
+    KNOWN_VRS,
+    PIXEL_DATA,
+    STRING_VRS,
+    BeginningData,
+    Beyond,
+    Cursor,
+    HeldData,
+    open_data,
+)
 from storage.errors import NotDicom
 from storage.structure import EVERY_ITEM, SPECIFIC_CHARACTER_SET, Branch, Plan, TagPath, Walk
 from storage.text import value_text
@@ -17,6 +27,9 @@ __all__ = ["ANYWHERE", "Header", "Item", "NotDicom", "TagPath", "in_item", "read
 
 # First member of a path (ANYWHERE, tag): the first element of that tag, on the top level or in any sequence.
 ANYWHERE = -1
+
+# What was found by path: VR (empty if none), value, and the character set it was written in.
+_Raw = dict[TagPath, tuple[bytes, bytes, bytes]]
 
 _SOP_CLASS = (0x00080016,)
 _SOP_INSTANCE = (0x00080018,)
@@ -62,16 +75,49 @@ def read_header(
     neither a SOP class nor a SOP instance UID. Values are cut at 64 KiB.
     """
     plan, stop = _planned(frozenset(wanted))
-    raw: dict[TagPath, tuple[bytes, bytes, bytes]] = {}
+    raw: _Raw = {}
+    cursor = Cursor(open_data(source, transfer_syntax, 0 if whole else _INFLATED_HEADER), transfer_syntax)
+    Walk(cursor, _into(raw)).top(plan, EVERY_TAG if whole else stop)
+    return _header(raw, wanted, cursor.little_endian)
 
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """The header of a data set that was still arriving; it is the header if the data set ends with byte `end`."""
+
+    header: Header
+    end: int
+
+
+def read_beginning(head: bytes, transfer_syntax: str, wanted: Collection[TagPath]) -> Early | None:
+    """Read what `read_header` with `whole` reads, of a data set whose first bytes, `head`, have arrived.
+
+    None when these do not tell, which is so unless all but the value of the last element is there.
+    """
+    raw: _Raw = {}
+    try:
+        cursor = Cursor(BeginningData(head), transfer_syntax)
+        walk = Walk(cursor, _into(raw))
+        try:
+            walk.top(_planned(frozenset(wanted))[0])
+        except Beyond as beyond:
+            if beyond.position > 0 and walk.depth == 0:
+                return Early(_header(raw, wanted, cursor.little_endian), beyond.position)
+    except (NotDicom, Beyond):
+        pass  # what is wrong is found when all of it is there
+    return None
+
+
+def _into(raw: _Raw) -> Callable[[TagPath, bytes, bytes, bytes], None]:
     def take(path: TagPath, vr: bytes, value: bytes, charset: bytes) -> None:
         raw.setdefault(path, (vr, value, charset))
 
-    cursor = Cursor(open_data(source, transfer_syntax, 0 if whole else _INFLATED_HEADER), transfer_syntax)
-    Walk(cursor, take).top(plan, EVERY_TAG if whole else stop)
+    return take
+
+
+def _header(raw: _Raw, wanted: Collection[TagPath], little_endian: bool) -> Header:
     if not any(raw.get(path, (b"", b""))[1] for path in (_SOP_CLASS, _SOP_INSTANCE)):
         raise NotDicom("it has neither a SOP class nor a SOP instance UID")
-    little_endian = cursor.little_endian
     values = {}
     for path, (vr, value, charset) in raw.items():
         if path not in wanted:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 from storage.device import MB, Device, Devices
 from storage.elements import HeldData
 from storage.errors import DeviceFull, StorageError, TooLarge
+from storage.header import Early, Header, TagPath, read_beginning, read_header
 from storage.part10 import ObjectFile, file_meta
 from storage.staged import StagedFile
+from storage.transfer import is_deflated
 
 # More than one PDU of 128 KB: small objects, which come at the highest rate, are written in one go.
 _IN_MEMORY = 160 * 1024
@@ -46,6 +50,8 @@ class Spool:
         self._offset = 0
         self._unchecked = 0
         self._ended = False
+        self._wanted: Collection[TagPath] = ()
+        self._early: Early | None = None
         self._error: StorageError | OSError | None = None
 
     @classmethod
@@ -84,6 +90,18 @@ class Spool:
         source = self._staged.path.open("rb")
         source.seek(self._offset)
         return source
+
+    def expect(self, wanted: Collection[TagPath]) -> None:
+        """Say what `header` will be asked for: of a large object it is read while the rest arrives."""
+        self._wanted = wanted
+
+    def header(self, wanted: Collection[TagPath]) -> Header:
+        """Read the header and see that the data set is whole, as `read_header` does; raises what that and `open` do."""
+        self._check()
+        if self._early is not None and self._early.end == self.size and wanted is self._wanted:
+            return self._early.header
+        with closing(self.data()) as data:
+            return read_header(data, self.transfer_syntax, wanted, whole=True)
 
     def data(self) -> HeldData:
         """Return the data set for `read_header`, to be closed afterwards; raises what `open` raises."""
@@ -172,3 +190,5 @@ class Spool:
         self._staged = StagedFile.create(self._devices.choose(), bare=self._bare)
         self._offset = len(meta)
         self._staged.write(meta, *self._head)
+        if self._wanted and not is_deflated(self.transfer_syntax):
+            self._early = read_beginning(b"".join(self._head), self.transfer_syntax, self._wanted)

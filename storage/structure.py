@@ -79,6 +79,8 @@ class Walk:
     def __init__(self, cursor: Cursor, take: Take) -> None:
         self._cursor = cursor
         self._take = take
+        self.depth = 0
+        """How deep in sequences or fragments the walk is, or was when it broke off."""
 
     def top(self, plan: Plan, stop: int = EVERY_TAG) -> None:
         """Walk the data set up to the first tag above `stop`, or to its end."""
@@ -119,6 +121,7 @@ class Walk:
         if depth > MAX_DEPTH:
             raise NotDicom(f"sequences are nested deeper than {MAX_DEPTH} at {name(tag)}")
         cursor = self._cursor
+        self.depth += 1
         for number, length in enumerate(cursor.items(tag, end)):
             plan = plans.items.get(number, plans.others)
             if plan.item is not None:
@@ -127,11 +130,14 @@ class Walk:
                 behind = None if length == UNDEFINED else cursor.position + length
                 inner = not cursor.looks_explicit() if implicit is None else implicit
                 self._level(behind, inner, plan, charset, depth, EVERY_TAG)
+        self.depth -= 1
 
     def _fragments(self, tag: int) -> None:
+        self.depth += 1
         for length in self._cursor.items(tag, None):
             if length == UNDEFINED:
                 raise NotDicom(f"{name(tag)} has a fragment of undefined length")
+        self.depth -= 1
 
 
 def verify_structure(source: BinaryIO, transfer_syntax: str, *, inflated_limit: int = 0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from server.pipeline.delete import sweep
 from server.server import Server
 from server.status import Mismatch, cause
 from storage.errors import StorageError
-from storage.header import Header, read_header
+from storage.header import Header
 from storage.spool import Spool
 from storage.store import StoredFile
 
@@ -62,8 +61,7 @@ def ingest(server: Server, incoming: Incoming) -> str:
 
 
 def _checked_header(server: Server, incoming: Incoming) -> Header:
-    with closing(incoming.spool.data()) as data:
-        header = read_header(data, incoming.transfer_syntax, server.wanted, whole=True)
+    header = incoming.spool.header(server.wanted)
     for tag, said, what in (
         (SOP_INSTANCE_UID, incoming.sop_instance, "instance"),
         (SOP_CLASS_UID, incoming.sop_class, "class"),
