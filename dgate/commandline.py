@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from dgate.tools import TOOLS
+
 DEFAULT_CONSOLE_PORT = 1111
 
 
@@ -44,6 +46,12 @@ class Mode(StrEnum):
     ADD_FILE = "add file"
     SHOW_FILE_UID = "show file UID"
     NEW_UID = "new UID"
+    NKI_DECOMPRESS = "NKI decompress"
+    NKI_COMPRESS = "NKI compress"
+    JPEG_DECOMPRESS = "JPEG decompress"
+    JPEG_COMPRESS = "JPEG compress"
+    RECOMPRESS = "recompress"
+    RECOMPRESS_TO = "recompress to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,12 @@ OPTIONS = (
     Option("-fa", "FILE[,PATID]", "Add a file, under another patient ID if given", Mode.ADD_FILE),
     Option("-f?", "FILE", "Print the SOP instance UID of a file", Mode.SHOW_FILE_UID),
     Option("-fu", "", "Print a new UID", Mode.NEW_UID),
+    Option("-nd", "FILE", "Decompress an NKI file, in its place", Mode.NKI_DECOMPRESS),
+    Option("-nc", "NFILE", "NKI compress a file with mode N, in its place", Mode.NKI_COMPRESS),
+    Option("-jd", "FILE", "Decompress a file, in its place", Mode.JPEG_DECOMPRESS),
+    Option("-jc", "NFILE", "JPEG compress a file with code jN, in its place", Mode.JPEG_COMPRESS),
+    Option("-j*", "##FILE", "Recompress a file to code ##, in its place", Mode.RECOMPRESS),
+    Option("-j-", "##,FILE", "Recompress a file to code ##, of any length, in its place", Mode.RECOMPRESS_TO),
     Option("--check", "", "Check dicom.ini and what it names, and show every setting", Mode.CHECK),
     Option("--fsck", "[:repair]", "Compare files and database, and mend what differs; 1 when something did", Mode.FSCK),
     Option("--help", "[:COMMAND]", "Show this, or the help on one command", Mode.HELP),
@@ -157,15 +171,9 @@ OPTIONS = (
     Option("-ab", "JUKEBOXN.M[,N]", "Prepare a disc of a jukebox"),
     Option("-ac", "JUKEBOXN.M", "Compare a disc with its cache"),
     Option("-ad", "JUKEBOXN.M", "Compare a disc with its cache and delete that"),
-    Option("-nd", "FILE", "Decompress an NKI file"),
-    Option("-nc", "NFILE", "NKI compress a file, mode N"),
     Option("-nu", "", "Decompress an NKI or AVS file IN to OUT"),
-    Option("-jd", "FILE", "Decompress a JPEG file"),
-    Option("-jc", "NFILE", "JPEG compress a file, mode N"),
     Option("-js", "FILE", "Print a file as JSON"),
     Option("-jj", "FILE", "Print a file as JSON with pixel data"),
-    Option("-j*", "##FILE", "Recompress a file to code ##"),
-    Option("-j-", "##,FILE", "Recompress a file to code ##"),
     Option("-s", "OPT", "Create an ODBC source (Windows)"),
     Option("-e", "SA PW D U P", "Create a database (SQL Server)"),
     Option("-y", "QUERY", "Answer a CGI query"),
@@ -179,6 +187,7 @@ Usage: dgate [options]                    serve DICOM
        dgate [options] ACTION             do one thing and exit
        dgate [-pPORT] [-qIP] --COMMAND:ARGUMENTS
                                           send a command to the server; the reply goes to standard output
+       dgate TOOL ...                     run a tool that needs no server
        Values are attached to their option: -w/srv/dicom. Letters may be of either case, but for -l and -L.
 """
 
@@ -191,6 +200,8 @@ def usage() -> str:
         ("Actions, the last word of the line", [option for option in OPTIONS if option.mode]),
     ):
         blocks.append("\n".join([f"{title}:", *(f"  {row.shown:<24} {row.help}" for row in rows), ""]))
+    tools = [f"  {f'{tool.name} {tool.arguments}':<24} {tool.help}" for tool in TOOLS.values()]
+    blocks.append("\n".join(["Tools, the first word of the line; dgate TOOL --help tells more:", *tools, ""]))
     others = " ".join(option.flag for option in OPTIONS if not option.exists)
     blocks.append(f"Not available yet: {others}\n")
     return "\n".join(blocks)

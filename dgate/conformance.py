@@ -48,10 +48,12 @@ hold a value; `QueriesReturnISO_IR` overrides.
 
 ## Retrieval
 
-An object is sent with the data set it was received with, byte for byte, in a presentation context of its own transfer
-syntax; when the receiver does not accept that, an object without compressed pixel data is converted to explicit, then
-implicit little endian. Move destinations come from `acrnema.map`. Sub-operations go on after one failed; failed SOP
-instance UIDs are listed in the final response (0008,0058).
+An object is sent with the data set it is stored with, byte for byte, in a presentation context of its own transfer
+syntax, unless the compression code of the destination or of the called AE title asks for another form. When the
+receiver does not accept that, the object is brought into what it accepts: uncompressed, else compressed without loss,
+else with loss. An object whose pixels cannot be decoded for that counts as failed. Move destinations come from
+`acrnema.map`. Sub-operations go on after one failed; failed SOP instance UIDs are listed in the final response
+(0008,0058).
 """
 
 
@@ -145,6 +147,7 @@ def _network() -> Iterator[str]:
 
 
 def _codes() -> Iterator[str]:
-    yield "\n## Compression codes\n\n| Code | Meaning | Now |\n|---|---|---|\n"
+    yield "\n## Compression codes\n\n| Code | Meaning | Forms that are proposed and made |\n|---|---|---|\n"
     for row in CODECS:
-        yield f"| `{row.code}` | {row.text} | {'yes' if row.available else 'kept as stored'} |\n"
+        forms = ", ".join(row.makes) or ", ".join(row.uncompressed) or "-"
+        yield f"| `{row.code}` | {row.text} | {forms} |\n"

@@ -23,8 +23,11 @@ from dgate.starting import Failed, configuration, told
 from server.authority import Caller
 from server.log import LOG
 from server.pipeline.delete import delete, select
+from server.pipeline.recompress import recompress_file
+from server.pipeline.reconcile import leave_clean
 from server.pipeline.regen import Regenerated, regenerate
 from server.server import Server
+from storage.codecs.table import parse_code
 from storage.header import read_header
 from storage.part10 import read_object_file
 
@@ -62,6 +65,9 @@ def run(invocation: Invocation) -> int:
 def _opened(server: Server, invocation: Invocation) -> Iterator[None]:
     looks = invocation.mode in _LOOKS
     locks = None if looks else server.storage.lock()
+    touched = server.storage.touched
+    # What a crash left to be looked at is left to the next start of the server.
+    clean = not looks and not any(touched.noted(device) for device in server.storage.devices)
     try:
         add_logs(server.logs, invocation, default="")
         if not looks:
@@ -71,6 +77,8 @@ def _opened(server: Server, invocation: Invocation) -> Iterator[None]:
         yield
     finally:
         server.index.close()
+        if clean:
+            leave_clean(server)
         server.logs.close()
         if locks is not None:
             locks.close()
@@ -247,6 +255,57 @@ def _delete_rows(server: Server, keys: Mapping[TagPath, str]) -> int:
 @action(Mode.ENTER_FILE)
 def enter_file(server: Server, file: str) -> int:
     enter_stored_file(server, _here(file))
+    return 0
+
+
+@action(Mode.NKI_DECOMPRESS)
+def nki_decompress(server: Server, file: str) -> int:
+    return _recompressed(server, "uj", file)
+
+
+@action(Mode.NKI_COMPRESS)
+def nki_compress(server: Server, argument: str) -> int:
+    return _recompressed(server, f"n{argument[:1]}", argument[1:])
+
+
+@action(Mode.JPEG_DECOMPRESS)
+def jpeg_decompress(server: Server, file: str) -> int:
+    return _recompressed(server, "un", file)
+
+
+@action(Mode.JPEG_COMPRESS)
+def jpeg_compress(server: Server, argument: str) -> int:
+    return _recompressed(server, f"j{argument[:1]}", argument[1:])
+
+
+@action(Mode.RECOMPRESS)
+def recompress(server: Server, argument: str) -> int:
+    return _recompressed(server, argument[:2], argument[2:])
+
+
+@action(Mode.RECOMPRESS_TO)
+def recompress_to(server: Server, argument: str) -> int:
+    # A code may hold a comma (j#F,C), and a name may too: the code is as long as it can be read as one.
+    parts = argument.split(",")
+    for number in range(len(parts) - 1, 0, -1):
+        if parse_code(",".join(parts[:number])).known:
+            return _recompressed(server, ",".join(parts[:number]), ",".join(parts[number:]))
+    return _recompressed(server, parts[0], ",".join(parts[1:]))
+
+
+def _recompressed(server: Server, code: str, file: str) -> int:
+    """Bring a file under a code, in its place; 1 when it stays as it is, with the reason."""
+    known = parse_code(code)
+    if not known.known or known.codec.code in ("s", "v"):
+        raise CommandError(f"{code} is no compression code for pixels: docs/compression.md lists them")
+    if not file.strip():
+        raise CommandError(f"code {code} is followed by the name of a file")
+    with server.codecs:
+        why = recompress_file(server, _here(file), code)
+    if why:
+        print(f"{file} stays as it is: {why}")
+        return 1
+    print(f"{file} is recompressed to {code}")
     return 0
 
 

@@ -19,6 +19,11 @@ COUNTERS = (
     "ImagesSaved",
     "ImagesSent",
     "ImagesForwarded",
+    "CodecNKI",
+    "CodecJPEG",
+    "CodecJPEG2000",
+    "CodecRLE",
+    "CodecDownsize",
 )
 
 

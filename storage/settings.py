@@ -70,13 +70,17 @@ class StorageSettings:
 
     # Compression
     IncomingCompression: Annotated[
-        str, "Compression code for objects received; objects that need a codec for it are kept as they came"
+        str, "Compression code for objects received; what it does not fit is kept as it came"
     ] = ""
     DroppedFileCompression: Annotated[str, "Compression code for files dropped or added"] = ""
-    ArchiveCompression: Annotated[str, "Compression code for objects that are archived", {"later": True}] = ""
-    LossyQuality: Annotated[int, "JPEG quality, or JPEG 2000 rate", {"later": True, "low": 1, "high": 100}] = 95
-    AllowNKIAsDICOM: Annotated[bool, "1: NKI compressed data may be kept in .dcm files", {"later": True}] = False
-    FileCompressMode: Annotated[int, "Obsolete: 1 to 4 stand for the codes n1 to n4", {"later": True}] = 0
+    ArchiveCompression: Annotated[str, "Compression code that recompress: brings a device under"] = ""
+    LossyQuality: Annotated[
+        int, "JPEG quality, or JPEG 2000 rate, of codes without digits", {"low": 1, "high": 100}
+    ] = 95
+    AllowNKIAsDICOM: Annotated[bool, "1: NKI compressed data may be kept in .dcm files"] = False
+    FileCompressMode: Annotated[
+        int, "Obsolete: 1 to 4 stand for n1 to n4 where the two compression keys are empty", {"low": 0}
+    ] = 0
     UseBuiltInDecompressor: Annotated[bool, "No effect: there is one set of codecs"] = True
     UseBuiltInJPEG: Annotated[bool, "No effect: there is one set of codecs"] = True
     UseOpenJPG: Annotated[bool, "No effect: there is one set of codecs"] = False

@@ -6,15 +6,19 @@ import logging
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.server import Server
 from server.status import cause
-from storage.codecs.table import Code, parse_code
+from storage.codecs.table import RLE, Code, parse_code
 from storage.errors import NotConvertible, StorageError
 from storage.header import Header, read_header
 from storage.settings import StorageSettings
 from storage.spool import Spool
-from storage.transfer import IMPLICIT_LITTLE
+from storage.transfer import IMPLICIT_LITTLE, is_jpeg
+
+if TYPE_CHECKING:
+    from storage.transcode import Transcoded
 
 log = logging.getLogger("dgate")
 
@@ -80,6 +84,7 @@ def _made(server: Server, spool: Spool, code: Code, source: Path, out: Path) -> 
     if not done.changed:
         _stays(code, spool, done.reason)
         return None
+    count(server, spool.transfer_syntax, done, to)
     for note in done.notes:
         log.info("%s: %s", spool.sop_instance, note)
     made = server.storage.take(out)
@@ -104,6 +109,24 @@ def _stays(code: Code, spool: Spool, why: str) -> None:
 def _is_done(code: Code, transfer_syntax: str) -> bool:
     """Whether an object is in the best form of a code already, as its transfer syntax tells."""
     return code.codec.makes[:1] == (transfer_syntax,) and code.factor is None
+
+
+def count(server: Server, before: str, done: Transcoded, code: str = "") -> None:
+    """Count what a codec process has done, for `display_status:`: by the forms before and after, and the code."""
+    families = {_family(before), _family(done.transfer_syntax)} | ({"NKI"} if done.nki else set())
+    if code_of(code).side is not None and done.lossy:
+        families.add("Downsize")
+    for family in families - {""}:
+        server.counters.add(f"Codec{family}")
+
+
+def _family(transfer_syntax: str) -> str:
+    if transfer_syntax == RLE:
+        return "RLE"
+    if not is_jpeg(transfer_syntax):
+        return ""
+    last = transfer_syntax.rpartition(".")[2]
+    return "JPEG2000" if len(last) == 3 or last >= "90" else "JPEG"
 
 
 def makes_nki(code: Code) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from server.pipeline.compression import count
 from server.pipeline.reader import Outgoing, Reader
 from server.pipeline.route import Route
 from server.pipeline.selection import Selected, Selection
@@ -35,6 +36,7 @@ class Making:
 
         quality = server.storage.settings.LossyQuality
         choices = tuple(Wanted(to, accepted=accepted, quality=quality, meta=True) for to in route.made)
+        self._server, self._code = server, route.made[0]
         self._out = server.storage.scratch(passing=True)
         self._future: Future[Transcoded] = server.codecs.submit(transcode_first, path, choices, self._out)
 
@@ -47,6 +49,7 @@ class Making:
             done = self._future.result()
             if not done.changed:
                 raise NotConvertible(done.reason)
+            count(self._server, outgoing.file.transfer_syntax, done, self._code)
             for note in done.notes:
                 log.info("%s: %s", outgoing.sop_instance, note)
             source = self._out.open("rb")

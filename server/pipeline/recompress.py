@@ -16,7 +16,7 @@ from pathlib import Path
 from db.errors import DatabaseError
 from db.objects import Location, StoredObject
 from db.query import Query
-from server.pipeline.compression import SOP_INSTANCE, code_of, makes_nki, may_hold_nki
+from server.pipeline.compression import SOP_INSTANCE, code_of, count, makes_nki, may_hold_nki
 from server.pipeline.delete import sweep
 from server.server import Server
 from server.status import cause
@@ -114,7 +114,9 @@ def _why_kept(server: Server, path: Path, text: str, out: Path, *, meta: bool | 
     done = server.codecs.run(transcode_first, path, (wanted,), out)
     for note in done.notes:
         log.info("%s: %s", done.sop_instance, note)
-    if not done.changed:
+    if done.changed:
+        count(server, read_object_file(path).transfer_syntax, done, text)
+    else:
         log.info("Compression %r: %s stays as it is: %s", text, done.sop_instance, done.reason)
     return done.reason if not done.changed else ""
 

@@ -57,10 +57,8 @@ def _nothing(_: str) -> bool:
 class Codec:
     """One code, or a family written alike: `pattern` is what it looks like, with groups ``quality`` and ``factor``.
 
-    `proposes` are the compressed transfer syntaxes to offer a receiver, best first, and `uncompressed` the forms of
-    uncompressed data it asks for, where it does. `keeps` tells which stored objects it leaves as they are;
-    `stored_first` that those go out as they are before anything else is tried. A code that is not `available` is
-    understood, and objects it would change are kept or sent unchanged.
+    `proposes` are the compressed transfer syntaxes that ConQuest's code stands for, best first, and `uncompressed` the
+    forms of uncompressed data it asks for, where it does. `keeps` tells which stored objects it leaves as they are.
 
     `makes` are the compressed transfer syntaxes that storage.transcode brings an object into: the first whose row in
     storage.codecs.forms, which has encoder, decoder, bit depths and photometric interpretations, takes its pixels;
@@ -74,8 +72,6 @@ class Codec:
     uncompressed: tuple[str, ...] = ()
     lossy: bool = False
     keeps: Callable[[str], bool] = _nothing
-    stored_first: bool = False
-    available: bool = False
     makes: tuple[str, ...] = ()
     jpeg: bool = False
 
@@ -92,31 +88,19 @@ _QUALITY = r"(?P<quality>\d{2})?"
 _FACTOR = r"(?P<factor>\d+),(?P<cutoff>\d+)"
 
 CODECS: tuple[Codec, ...] = (
-    Codec("as", "unchanged", "(?:as)?", keeps=_everything, stored_first=True, available=True),
-    Codec("is", "unchanged", keeps=_everything, stored_first=True, available=True),
-    Codec("un", "uncompressed", keeps=_uncompressed, available=True),
-    Codec(
-        "ui",
-        "uncompressed, implicit little endian",
-        uncompressed=(IMPLICIT_LITTLE,),
-        keeps=_uncompressed,
-        available=True,
-    ),
-    Codec(
-        "ul",
-        "uncompressed, explicit little endian",
-        uncompressed=(EXPLICIT_LITTLE,),
-        keeps=_uncompressed,
-        available=True,
-    ),
-    Codec("ub", "uncompressed, explicit big endian", uncompressed=(EXPLICIT_BIG,), keeps=_uncompressed, available=True),
-    Codec("ue", "uncompressed, explicit", uncompressed=_BOTH_EXPLICIT, keeps=_uncompressed, available=True),
-    Codec("uj", "uncompressed, but JPEG left alone", keeps=_uncompressed_or_jpeg, stored_first=True, available=True),
-    Codec("ud", "deflated, explicit little endian", uncompressed=(DEFLATED,), keeps=_deflated, available=True),
+    Codec("as", "unchanged", "(?:as)?", keeps=_everything),
+    Codec("is", "unchanged", keeps=_everything),
+    Codec("un", "uncompressed", keeps=_uncompressed),
+    Codec("ui", "uncompressed, implicit little endian", uncompressed=(IMPLICIT_LITTLE,), keeps=_uncompressed),
+    Codec("ul", "uncompressed, explicit little endian", uncompressed=(EXPLICIT_LITTLE,), keeps=_uncompressed),
+    Codec("ub", "uncompressed, explicit big endian", uncompressed=(EXPLICIT_BIG,), keeps=_uncompressed),
+    Codec("ue", "uncompressed, explicit", uncompressed=_BOTH_EXPLICIT, keeps=_uncompressed),
+    Codec("uj", "uncompressed, but JPEG left alone", keeps=_uncompressed_or_jpeg),
+    Codec("ud", "deflated, explicit little endian", uncompressed=(DEFLATED,), keeps=_deflated),
     Codec("n0", "uncompressed, without group 0002", keeps=_uncompressed),
     Codec("n", "NKI, modes 1 to 5", "n(?P<mode>[1-5])"),
     Codec("n#", "NKI mode 5 of values divided by F, those below C being 0", f"n#{_FACTOR}", lossy=True),
-    Codec("nj", "NKI mode 5, but JPEG left alone", keeps=is_jpeg, stored_first=True),
+    Codec("nj", "NKI mode 5, but JPEG left alone", keeps=is_jpeg),
     Codec(
         "j1",
         "JPEG lossless, first order prediction",
@@ -182,7 +166,6 @@ CODECS: tuple[Codec, ...] = (
         "any JPEG, else JPEG lossless",
         proposes=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
         keeps=is_jpeg,
-        stored_first=True,
         makes=_LOSSLESS,
         jpeg=True,
     ),
@@ -202,7 +185,7 @@ CODECS: tuple[Codec, ...] = (
     Codec("v", "not kept: index entry only", "v."),
 )
 # ConQuest leaves objects unchanged under a code it does not know.
-UNKNOWN = Codec("", "unknown: unchanged", keeps=_everything, stored_first=True)
+UNKNOWN = Codec("", "unknown: unchanged", keeps=_everything)
 _PATTERNS = tuple((re.compile(row.pattern or re.escape(row.code), re.IGNORECASE), row) for row in CODECS)
 
 
@@ -224,11 +207,6 @@ class Code:
         return self.codec is not UNKNOWN
 
     @property
-    def available(self) -> bool:
-        """Whether what the code asks for can be done."""
-        return self.codec.available
-
-    @property
     def side(self) -> int | None:
         """The pixels that the larger side of a downsized image has at most; None for other codes."""
         return _SIDES[self.text[1].lower()] if self.codec.code == "k" else None
@@ -243,27 +221,6 @@ class Code:
     def keeps(self, transfer_syntax: str) -> bool:
         """Whether an object in that transfer syntax is what the code asks for already."""
         return self.codec.keeps(transfer_syntax)
-
-    def proposals(self, stored: str) -> tuple[str, ...]:
-        """The transfer syntaxes to offer a receiver for an object in syntax `stored`, best first.
-
-        The codes that leave an object alone offer its own, then explicit and implicit little endian; ``un`` its own
-        when it is uncompressed; the others what they make of it. Implicit little endian ends each list unless
-        the code ends in ``!``.
-        """
-        codec = self.codec
-        offered: tuple[str, ...] = ()
-        if codec.uncompressed:
-            offered = codec.uncompressed
-        elif codec.stored_first and (codec.keeps(stored) or not codec.proposes):
-            offered = (stored, *codec.proposes, EXPLICIT_LITTLE)
-        elif codec.proposes:
-            offered = codec.proposes
-        elif codec.keeps(stored):
-            offered = (stored,)
-        if not self.strict or not offered:
-            offered = (*offered, IMPLICIT_LITTLE)
-        return tuple(dict.fromkeys(offered))
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from tests.benchmarks.report import Section
 from tests.benchmarks.retrieves import find, get, move
 from tests.benchmarks.rev import rev
 from tests.benchmarks.stores import raw, store_ct, store_ct_4, store_small
+from tests.benchmarks.transcode import transcoding
 
 Part = Callable[[Path, int], list[Section]]
 
@@ -32,6 +33,7 @@ PARTS: Mapping[str, Part] = {
     "regen": regen,
     "rev": rev,
     "codecs": codecs,
+    "transcode": transcoding,
     "crawl": lambda base, runs: crawl(base, 2000, runs),
     "crawl-many": lambda base, runs: crawl(base, 100_000, 1),
 }

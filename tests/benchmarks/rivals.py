@@ -85,13 +85,14 @@ def dcmqrscp(directory: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def orthanc_as(directory: Path, sink_port: int = 1, *, sync: bool) -> Iterator[Running]:
+def orthanc_as(directory: Path, sink_port: int = 1, *, sync: bool, **more: object) -> Iterator[Running]:
     """Orthanc with 128 KB PDUs and no delayed segments; `sync` is its SyncStorageArea (default: on)."""
     extra = {
         "SyncStorageArea": sync,
         "MaximumPduLength": 131072,
         "StoreMD5ForAttachments": False,
         "OverwriteInstances": True,
+        **more,
     }
     before = set(children_of_ours())
     with orthanc(directory, {"sink": ("SINK", sink_port)}, **extra) as peer:

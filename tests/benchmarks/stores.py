@@ -46,10 +46,10 @@ def opened(stack: ExitStack, base: Path, servers: Mapping[str, Open]) -> Opened:
     }
 
 
-def dcmsend(server: Running, batch: Batch) -> float:
+def dcmsend(server: Running, batch: Batch, *options: str) -> float:
     """Send a batch, a process a directory; every object must be there afterwards."""
     target = ["-aec", server.ae, "127.0.0.1", str(server.port), "+sd"]
-    seconds = timed([["dcmsend", "-pdu", "131072", *target, str(one)] for one in batch.directories])
+    seconds = timed([["dcmsend", *options, "-pdu", "131072", *target, str(one)] for one in batch.directories])
     server.check(batch.kind.count)
     return seconds
 
