@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dgate.commandline import Invocation, Mode, UsageError, parse
+from dgate.tools import TOOLS
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -16,13 +17,14 @@ EXIT_USAGE = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dgate`; returns the exit status (of `--command:`, ConQuest's: 255 with a reply, 0 without, 1 on failure)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        invocation = parse(sys.argv[1:] if arguments is None else arguments)
+        if words and words[0] in TOOLS:
+            return TOOLS[words[0]].run(words[1:])
+        return _run(parse(words))
     except UsageError as error:
         print(f"dgate: {error}", file=sys.stderr)
         return EXIT_USAGE
-    try:
-        return _run(invocation)
     except BrokenPipeError:
         # The reader of our output has gone: `dgate --help | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,6 +57,8 @@ def _run(invocation: Invocation) -> int:
 
         return check_files(invocation)
     if invocation.mode is Mode.SERVE:
+        # numpy would start threads when it is imported, and a process with threads must not fork.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from dgate.serve import serve
 
         return serve(invocation)

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import dgate.commands  # noqa: F401  (fills the table of commands)
 from dgate.command import reference
+from dgate.compression import page as compression_page
 from dgate.conformance import conformance
+from dgate.crawl.document import page as crawl_page
 from dgate.examples import acrnema_map_example, dicom_ini_example, dicom_ini_reference
+from dgate.rev.document import page as rev_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/commands.md": reference,
     "docs/dicom-ini.md": dicom_ini_reference,
     "docs/conformance.md": conformance,
+    "docs/compression.md": compression_page,
+    "docs/crawl.md": crawl_page,
+    "docs/rev.md": rev_page,
     "dicom.ini.example": dicom_ini_example,
     "acrnema.map.example": acrnema_map_example,
 }

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from db.errors import DatabaseError, MissingUid, Refused
-from db.query import Query
-from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, TagPath
 from dgate.arguments import REPLY, DroppedFile, ObjectName, OutputFile, Upload
 from dgate.command import CommandError, command
 from server.authority import Caller
 from server.log import printable
 from server.pipeline.dropped import Dropped, NotEntered, enter_file, enter_upload
+from server.pipeline.stored import stored_file
 from server.server import Server
 from server.status import Mismatch
 from storage.dump import dump_header as dump
-from storage.errors import MissingFile, StorageError
+from storage.errors import StorageError
 
 GROUP = "Communication options"
 
@@ -67,29 +65,13 @@ def dump_header(server: Server, filein: ObjectName, fileout: OutputFile = REPLY)
     `filein` is a file on the server, ``patid:sop`` or ``study\\series\\sop``. A line an element: tag, length, VR, name,
     value; items of sequences are indented by ``>``. Of a value 512 bytes are shown.
     """
-    path = filein.path or _stored(server, filein)
     try:
+        path = filein.path or stored_file(
+            server, filein.sop, patient=filein.patient, study=filein.study, series=filein.series
+        )
         text = dump(path, server.dictionary)
     except StorageError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"the file cannot be read: {error.strerror}") from error
     return fileout.deliver(text, pre=True)
-
-
-def _stored(server: Server, name: ObjectName) -> Path:
-    named: dict[TagPath, str] = {
-        PATIENT_ID: name.patient,
-        STUDY_UID: name.study,
-        SERIES_UID: name.series,
-        SOP_INSTANCE: name.sop,
-    }
-    keys = {path: value for path, value in named.items() if value}
-    if SOP_INSTANCE not in keys:
-        raise CommandError("names no SOP instance")
-    for row in server.index.select_objects(Query(level="IMAGE", keys=keys)):
-        try:
-            return server.storage.locate(row.device, row.file)
-        except MissingFile as error:
-            raise CommandError(str(error)) from error
-    raise CommandError("the object is not in the database")

@@ -6,12 +6,13 @@ import logging
 import re
 from collections.abc import Mapping
 
+from db.objects import Location
 from db.query import Query
 from db.schema import PATIENT_ID, SERIES_UID, SOP_INSTANCE, STUDY_UID, TagPath
 from dgate.arguments import DateRange, Key, PatientAnd, ServerFile
 from dgate.command import CommandError, command
 from server.log import printable
-from server.pipeline.delete import TooWide, delete, select
+from server.pipeline.delete import TooWide, delete, delete_file, select
 from server.server import Server
 from storage.header import NotDicom, read_header
 from storage.part10 import read_object_file
@@ -39,7 +40,7 @@ def deleteimagefile(server: Server, file: ServerFile) -> None:
 def deleteimagefromdb(server: Server, file: ServerFile) -> None:
     """Delete given file from db only.
 
-    The file stays where it is, and `--regen:` would enter it again.
+    The file stays where it is. Only `--regen:` and its kin enter it again; `dgate --fsck` lists it.
     """
     _delete_file(server, file, files=False)
 
@@ -146,4 +147,4 @@ def _delete_file(server: Server, file: ServerFile, *, files: bool) -> None:
         delete(server, here, files=files)
     elif files:
         log.info("Removing a file that the index does not know: [%s:%s]", *place)
-        server.storage.remove(*place)
+        delete_file(server, Location(*place))

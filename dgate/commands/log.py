@@ -23,7 +23,8 @@ MB = 1024 * 1024
 
 # CACHE devices belong to jukeboxes, of which there are none.
 _DEVICE = re.compile("MAG|MIRROR|CACHE")
-_NOTHING_COMPRESSED = "NKI 0, JPEG 0, JPEG2000 0, RLE 0, Planes removed 0, Palettes removed 0, Downsize 0"
+# What is counted of codecs; planes and palettes are never removed.
+_CODECS = ("NKI", "JPEG", "JPEG2000", "RLE")
 
 
 @command("debuglog_on:file/port", group=GROUP)
@@ -82,6 +83,7 @@ def display_status(server: Server, file: OutputFile = REPLY) -> str:
         for what, name in (("sent", "ImagesSent"), ("recieved", "ImagesReceived"), ("forwarded", "ImagesForwarded"))
     )
     served = f"Echo:{done['Echo']}, Find:{done['Find']}, Move:{done['Move'] + done['Get']}, Unknown:{done['Unknown']}"
+    codecs = ", ".join(f"{name} {done[f'Codec{name}']}" for name in _CODECS)
     seconds = int(time.time() - server.started)
     about = f"version {__version__}, port {server.port}, bits {bits}"
     lines = [
@@ -91,7 +93,7 @@ def display_status(server: Server, file: OutputFile = REPLY) -> str:
         f"Associations={running.threads}; {threads}; Images {images}",
         "Images printed=0, in color=0",
         f"Activity: {served}, gpps:0",
-        f"Images (de)compressed: {_NOTHING_COMPRESSED}",
+        f"Images (de)compressed: {codecs}, Planes removed 0, Palettes removed 0, Downsize {done['CodecDownsize']}",
         *(f"Space on {space.name:<6}: {space.free_mb} MByte" for space in server.storage.space()),
         f"Database type: {server.index.database_type}",
     ]
