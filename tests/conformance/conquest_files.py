@@ -127,7 +127,7 @@ WebServerFor             = 127.0.0.1
 WebCodeBase              = http://localhost/
 WEBReadOnly              = 1
 WEBPush                  = 1
-Ladleport                = 8086
+Ladleport                = {web}
 
 [webdefaults]
 size                     = 560

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tests.conformance.conquest_files import ACRNEMA_MAP, DGATE_DIC, DGATESOP_LST, DICOM_INI, DICOM_SQL
 from tests.objects import ds, encoded, with_pixels
+from tests.peers import free_port
 
 ROOT_UID = "1.3.46.670589.5.2.10.2156913941.892665339"
 WRITTEN = 1795210713
@@ -82,7 +83,7 @@ def build(directory: Path, *, port: int, sink: int = 104, syntax: str = "3") -> 
     for folder in ("data/dbase", "data/incoming", "data/printer_files", "lua"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     texts = {
-        "dicom.ini": DICOM_INI.format(base=directory, port=port, syntax=syntax),
+        "dicom.ini": DICOM_INI.format(base=directory, port=port, syntax=syntax, web=free_port()),
         "acrnema.map": ACRNEMA_MAP.format(sink=sink),
         "dicom.sql": DICOM_SQL,
         "dgatesop.lst": DGATESOP_LST,

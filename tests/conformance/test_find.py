@@ -10,11 +10,15 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from dgate.app import build
+from dgate.config import load
+from tests.benchmarks.measure import family
 from tests.conformance.conftest import Archive
+from tests.conformance.dialogue import CONTEXTS, FIND, IMAGES, fill, request, responses
 from tests.conformance.scu import IMPLICIT, wire
 from tests.objects import ds, study, write
 from tests.peers import Ran, dcmtk, needs_dcmtk
-from tests.servers import AE
+from tests.servers import AE, program, write_ini
 
 pytestmark = needs_dcmtk
 
@@ -155,10 +159,10 @@ def cancelled(archive: Archive) -> tuple[int, int]:
 
 
 def test_a_cancelled_query_ends_early_and_says_so(archive: Archive) -> None:
-    archive.keep(*study("P1", series=4, images=100))
+    fill(archive.daemon.server.index, ((f"1.2.3.{number}", number) for number in range(30_000)))
     matches, status = cancelled(archive)
     assert status == 0xFE00
-    assert matches < 400
+    assert matches < 30_000
 
 
 @pytest.mark.parametrize("level", ["", "WARD"])
@@ -189,3 +193,62 @@ def test_objects_without_names_are_found_by_everything_else(archive: Archive, tm
     assert archive.store(path).code == 0
     found = find(archive, tmp_path / "found", "QueryRetrieveLevel=STUDY", "AccessionNumber=ACC7", "PatientID")
     assert [row.PatientID for row in found] == ["00000000"]
+
+
+@pytest.mark.parametrize("max_pdu", [32, 200, 1000, 0])
+def test_responses_come_in_pdus_that_the_peer_takes(full: Archive, max_pdu: int) -> None:
+    with wire(full.port) as peer:
+        peer.associate(CONTEXTS)
+        peer.message(5, request(FIND, 0x0020), IMAGES)
+        expected = [(command.number(0x0900), data) for command, data in responses(peer)]
+        assert peer.release()
+    assert len(expected) == 301
+    with wire(full.port) as peer:
+        peer.associate(CONTEXTS, max_pdu=max_pdu)
+        peer.message(5, request(FIND, 0x0020), IMAGES)
+        sizes: list[int] = []
+        receive = peer.receive
+
+        def received() -> object:
+            pdu = receive()
+            assert pdu is not None
+            sizes.append(len(pdu.body))
+            return pdu
+
+        peer.receive = received  # type: ignore[assignment,method-assign]
+        assert [(command.number(0x0900), data) for command, data in responses(peer)] == expected
+        peer.receive = receive  # type: ignore[method-assign]
+        assert peer.release()
+    assert max(sizes) <= max_pdu or max_pdu == 0
+
+
+def highest_memory(pid: int) -> int:
+    """The most memory, in KB, that each process of a server has had, together."""
+    return sum(
+        int(line.split()[1])
+        for one in family(pid)
+        for line in Path(f"/proc/{one}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
+
+
+def test_50000_matches_need_no_more_memory_than_a_few(tmp_path: Path) -> None:
+    directory = tmp_path / "archive"
+    write_ini(directory)
+    server = build(load(directory, {}))
+    server.index.ensure_tables()
+    fill(server.index, ((f"1.2.826.0.1.3680043.10.1.2.{number:09d}", number) for number in range(50_000)))
+    server.index.close()
+    limit = b"\x99\x99\x01\x0c\x04\0\0\x001000"
+    with program(directory) as running, wire(running.port) as peer:
+        peer.associate(CONTEXTS, max_pdu=131072)
+        peer.message(5, request(FIND, 0x0020), IMAGES + limit)
+        assert len(responses(peer)) == 1001
+        before = highest_memory(running.process.pid)
+        peer.message(5, request(FIND, 0x0020), IMAGES)
+        found = 0
+        while (answer := peer.answer()) is not None and answer[0].number(0x0900) == 0xFF00:
+            found += 1
+        assert found == 50_000
+        assert highest_memory(running.process.pid) - before < 4096
+        assert peer.release()

@@ -175,7 +175,7 @@ def test_a_peer_that_goes_in_the_middle_of_an_object_leaves_nothing(archive: Arc
             body = data[start : start + 16000]
             peer.send(4, (len(body) + 2).to_bytes(4, "big") + bytes([1, 0]) + body)
         peer.socket.close()
-    archive.daemon.server.running.when_idle = True
+    archive.daemon.server.running.stop_when_idle()
     assert archive.daemon.server.running.stopping.wait(20)
     assert nothing_left(archive)
 

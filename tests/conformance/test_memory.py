@@ -13,6 +13,7 @@ from dgate.app import build
 from dgate.config import load
 from server.commandset import CommandSet
 from tests.conformance.dialogue import CONTEXTS, CT, FIND, GET, IMAGES, THE_STUDY, answered, fill, request
+from tests.conformance.processes import family
 from tests.conformance.scu import Wire, echo_elements, store_elements, wire
 from tests.objects import data_set_bytes, ds, with_pixels, write
 from tests.servers import Program, program, write_ini
@@ -32,14 +33,23 @@ class Filled:
     def port(self) -> int:
         return self.running.port
 
+    @property
+    def processes(self) -> list[int]:
+        boss = self.running.process.pid
+        return [boss, *family(boss).values()]
+
     def memory(self, what: str = "VmRSS") -> int:
-        """Resident memory in bytes; VmHWM is its highest value since `reset`."""
-        status = Path(f"/proc/{self.running.process.pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(what))
+        """Resident memory of all processes in bytes; VmHWM is the highest value of each since `reset`."""
+        total = 0
+        for pid in self.processes:
+            status = Path(f"/proc/{pid}/status").read_text()
+            total += next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(what))
+        return total
 
     def reset(self) -> int:
-        """Forget the highest value, and return what is in use now."""
-        Path(f"/proc/{self.running.process.pid}/clear_refs").write_text("5")
+        """Forget the highest values, and return what is in use now."""
+        for pid in self.processes:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
         return self.memory()
 
 

@@ -29,6 +29,7 @@ from tests.servers import started, write_ini, write_map
 
 BIG = "1.2.840.10008.1.2.2"
 J2K = str(JPEG2000Lossless)
+SV1, LOSSLESS = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57"
 ALL = (EXPLICIT, IMPLICIT, BIG, J2K)
 
 
@@ -62,10 +63,15 @@ def keep(archive: Archive, directory: Path, syntax: str) -> tuple[str, bytes]:
         (IMPLICIT, "ul!", (IMPLICIT,), [(EXPLICIT,)], None),
         (EXPLICIT, "ub", ALL, [(BIG, IMPLICIT)], BIG),
         (IMPLICIT, "ue", (BIG, IMPLICIT), [(EXPLICIT, BIG, IMPLICIT)], BIG),
-        (EXPLICIT, "j2", ALL, [(EXPLICIT,), (EXPLICIT, IMPLICIT)], EXPLICIT),
+        (EXPLICIT, "j2", ALL, [(SV1,), (LOSSLESS,), (EXPLICIT, IMPLICIT)], EXPLICIT),
+        (EXPLICIT, "j2!", ALL, [(SV1,), (LOSSLESS,)], None),
+        (EXPLICIT, "n4", ALL, [(IMPLICIT,)], IMPLICIT),
+        (EXPLICIT, "k8", ALL, [(EXPLICIT, IMPLICIT)], EXPLICIT),
         (EXPLICIT, "xx", ALL, [(EXPLICIT,), (EXPLICIT, IMPLICIT)], EXPLICIT),
         (J2K, "as", ALL, [(J2K,), (EXPLICIT, IMPLICIT)], J2K),
-        (J2K, "un", ALL, [(J2K,), (EXPLICIT, IMPLICIT)], J2K),
+        # What says it is JPEG 2000 here is none: whoever does not take it as it is gets nothing.
+        (J2K, "un", ALL, [(EXPLICIT, IMPLICIT)], None),
+        (J2K, "jk", ALL, [(J2K,), (EXPLICIT, IMPLICIT)], J2K),
         (J2K, "uj", ALL, [(J2K,), (EXPLICIT, IMPLICIT)], J2K),
         (J2K, "as", (EXPLICIT, IMPLICIT), [(J2K,), (EXPLICIT, IMPLICIT)], None),
         (J2K, "as!", ALL, [(J2K,)], J2K),

@@ -70,7 +70,10 @@ def test_make_test_and_ci_say_what_the_readme_says() -> None:
     assert lines[-2:] == ["make check", "make test"]
 
 
-@pytest.mark.parametrize("there", ["", "dcmtk", "dcmtk orthanc postgresql iproute2 make python3-venv"])
+_PACKAGES = "chromium dcmtk dicom3tools libgdcm-tools orthanc postgresql iproute2 make python3-venv"
+
+
+@pytest.mark.parametrize("there", ["", "dcmtk", _PACKAGES])
 def test_ci_installs_what_is_missing_and_then_checks_and_tests(tmp_path: Path, there: str) -> None:
     (tmp_path / "dpkg-query").write_text(
         f'#!/bin/sh\nfor last; do :; done\ncase " {there} " in *" $last "*) echo installed ;; *) exit 1 ;; esac\n'

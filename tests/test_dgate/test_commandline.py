@@ -115,7 +115,7 @@ def test_actions(word: str, mode: Mode, argument: str) -> None:
             ["-gSERVER"],
             "-gSERVER[,DATE] (Fetch what SERVER has and we have not) is not available yet; dgate --help lists what is",
         ),
-        (["-jcx"], "-jcNFILE (JPEG compress a file, mode N) is not available yet; dgate --help lists what is"),
+        (["-jsx"], "-jsFILE (Print a file as JSON) is not available yet; dgate --help lists what is"),
     ],
 )
 def test_mistakes_are_told_in_one_line(words: list[str], message: str) -> None:

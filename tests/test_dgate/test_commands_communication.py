@@ -53,7 +53,7 @@ def test_a_file_is_entered_as_it_is_and_stays_where_it_was(
     assert data_set_bytes(stored) == data_set_bytes(path)
     assert pydicom.dcmread(stored).file_meta.TransferSyntaxUID == syntax
     assert path.exists()
-    assert temporary(shared) == ["dgate.lock"]
+    assert temporary(shared) == ["dgate.lock", "dgate.touched"]
 
 
 def test_addlocalfile_on_the_server_takes_the_upload_too(shared: Site, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_every_object_of_an_archive_is_entered(
     assert shared.ask(line, data=data if upload else None) == OK
     stored = shared.images(patient)
     assert sorted(data_set_bytes(path) for path in stored) == sorted(encoded(obj)[_offset(obj) :] for obj in made)
-    assert temporary(shared) == ["dgate.lock"]
+    assert temporary(shared) == ["dgate.lock", "dgate.touched"]
 
 
 def _offset(made: Dataset) -> int:
@@ -234,7 +234,7 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size_is_not_taken_in(own: 
     assert own.ask(f"addimagefile:{name}", data=_bomb(name)) == FAILED
     assert "unpacks to far more than its size" in own.log()
     assert own.files() == []
-    assert temporary(own) == ["dgate.lock"]
+    assert temporary(own) == ["dgate.lock", "dgate.touched"]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_what_is_broken_is_refused_and_leaves_nothing(shared: Site, name: str, d
     before = shared.files(), shared.counts()
     assert shared.ask(f"addimagefile:{name}", data=data) == FAILED
     assert (shared.files(), shared.counts()) == before
-    assert temporary(shared) == ["dgate.lock"]
+    assert temporary(shared) == ["dgate.lock", "dgate.touched"]
     assert f"***[AddImageFile] {name} -FAILED: " in shared.log()
 
 

@@ -92,7 +92,6 @@ def test_a_dicom_ini_of_conquest_works_as_it_is(tmp_path: Path) -> None:
     assert found.warnings == ()
     assert found.later == (
         "dicom.ini:21: ZipTime is accepted, but what it asks for does not exist yet",
-        "dicom.ini:28: ArchiveCompression is accepted, but what it asks for does not exist yet",
         "dicom.ini:39: association in [lua] is accepted, but what it asks for does not exist yet",
     )
 
