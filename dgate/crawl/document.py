@@ -55,11 +55,11 @@ from pathlib import Path
 from dgate.crawl import Crawler
 
 crawler = Crawler(Path("DICOM_FILES"), n_jobs=4)
-print(crawler.crawl())                  # 2018 files found, 2018 read, 0 skipped; 39 series; references: ...
-for row in crawler.index:               # the rows of index.csv
+print(crawler.crawl())  # 2018 files found, 2018 read, 0 skipped; 39 series; references: ...
+for row in crawler.index:  # the rows of index.csv
     print(row.Modality, row.folder)
-crawler.crawl_db_raw                    # the whole of crawl_db.json
-crawler.get_series_info("1.2.3")        # one series; also get_folder, get_modality
+crawler.crawl_db_raw  # the whole of crawl_db.json
+crawler.get_series_info("1.2.3")  # one series; also get_folder, get_modality
 ```
 
 `extensions`, `force`, `all_subseries` are the options above; `executor` takes any `concurrent.futures.Executor`, such
