@@ -81,6 +81,7 @@ class HeldData:
         self.reader = reader
         self._head = head
         self._file: BinaryIO | None = None
+        self._start = 0
         self._rest: PlainData | None = None
 
     def load(self, position: int) -> bytes:
@@ -95,9 +96,11 @@ class HeldData:
         return self._behind().read(position, count)
 
     def opened(self) -> BinaryIO:
-        """Open all of it, once; `close` closes it."""
+        """Return all of it, at its first byte; opened once, and closed by `close`."""
         if self._file is None:
             self._file = self.reader()
+            self._start = self._file.tell()
+        self._file.seek(self._start)
         return self._file
 
     def close(self) -> None:
