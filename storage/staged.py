@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Iterable
@@ -248,9 +249,11 @@ def _make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        if directory.exists():
-            # Not to be taken for a taken file name, which is answered with the next one.
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
+        # One look: it may go, and come, between two.
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.stat(directory).st_mode):
+                # Not to be taken for a taken file name, which is answered with the next one.
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
     except FileNotFoundError:
         pass
 
