@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from dgate.printf import NUMBER as NUMBER
 from dgate.printf import TEXT as TEXT
 from dgate.printf import Printf as Printf
+from server.pipeline.stored import stored_file
 
 if TYPE_CHECKING:
     from server.authority import Caller
@@ -231,6 +232,10 @@ class ObjectName:
         if split >= 0 and text[split + 1 : split + 2] != "\\":
             return cls(patient=text[:split], sop=text[split + 1 :])
         return cls(call.caller.path(text, call.server.base))
+
+    def file(self, server: Server) -> Path:
+        """Where the object is; raises StorageError."""
+        return self.path or stored_file(server, self.sop, patient=self.patient, study=self.study, series=self.series)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import logging
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -52,6 +53,15 @@ _TOLD = ("caller", "upload")
 
 class CommandError(Exception):
     """What a command cannot do because of what it was asked, in one line that names no patient."""
+
+
+@contextmanager
+def telling_of_objects() -> Iterator[None]:
+    """What is wrong with an object is the operator's to know of; disk and database are the caller's affair."""
+    try:
+        yield
+    except StorageError as error:
+        raise CommandError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

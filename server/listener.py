@@ -15,6 +15,7 @@ from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import AddressInformation
 
+from server.address import taken
 from server.association import AcceptedAssociation
 from server.server import Server
 from server.upper import Connection, prepare
@@ -137,17 +138,10 @@ class Listener:
 
 def bound(host: str, port: int) -> socket.socket:
     """A socket that has the port but does not listen yet; raises ListenError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((host, port))
+        return taken(host, port)
     except OSError as error:
-        made.close()
         raise _taken(host, port, error) from None
-    return made
 
 
 def listen(socket_: socket.socket) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import Struct
@@ -10,6 +9,7 @@ from typing import BinaryIO
 
 from pydicom.datadict import keyword_for_tag
 
+from storage.deflate import deflated
 from storage.elements import SHORT_VRS, UNDEFINED, Cursor, open_data
 from storage.errors import NotConvertible, NotDicom
 from storage.header import vr_of
@@ -61,7 +61,7 @@ def apply_edits(source: BinaryIO, transfer_syntax: str, edits: list[Edit]) -> It
     Positions are those of the data set, of a deflated one when it is inflated; it is deflated again.
     """
     pieces = _applied(source, transfer_syntax, edits)
-    return _deflated(pieces) if is_deflated(transfer_syntax) else pieces
+    return deflated(pieces) if is_deflated(transfer_syntax) else pieces
 
 
 def is_instance_uid(tag: int, uid: str) -> bool:
@@ -193,15 +193,3 @@ def _applied(source: BinaryIO, transfer_syntax: str, edits: list[Edit]) -> Itera
     while piece := data.read(position, _PIECE):
         position += len(piece)
         yield piece
-
-
-def _deflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Deflate a data set (PS3.5 A.5); its length is made even."""
-    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    length = 0
-    for piece in pieces:
-        out = deflate.compress(piece)
-        length += len(out)
-        yield out
-    last = deflate.flush()
-    yield last + b"\0" * ((length + len(last)) % 2)

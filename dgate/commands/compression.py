@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from dgate.arguments import Filled, ObjectName, ServerFile
-from dgate.command import CommandError, command
+from dgate.command import CommandError, command, telling_of_objects
 from server.jobs.recompress import RECOMPRESS
 from server.pipeline.recompress import write_compressed
-from server.pipeline.stored import stored_file
 from server.pipeline.testcompress import enter_variants
 from server.server import Server
 from storage.codecs.table import parse_code
-from storage.errors import StorageError, UnknownDevice
+from storage.errors import UnknownDevice
 
 GROUP = "Conversion options"
 
@@ -31,8 +27,8 @@ def compress(server: Server, file: ObjectName, mode: Filled, out: ServerFile) ->
     and the log says why; a copy whose pixels lose something gets a new SOP instance UID.
     """
     _check(mode)
-    with _telling():
-        write_compressed(server, _path(server, file), out.path, mode)
+    with telling_of_objects():
+        write_compressed(server, file.file(server), out.path, mode)
 
 
 @command("uncompress:file,out", group=GROUP, rights="read")
@@ -41,8 +37,8 @@ def uncompress(server: Server, file: ObjectName, out: ServerFile) -> None:
 
     As `compress` with the code ``un``.
     """
-    with _telling():
-        write_compressed(server, _path(server, file), out.path, "un")
+    with telling_of_objects():
+        write_compressed(server, file.file(server), out.path, "un")
 
 
 @command("testcompress:file", group=GROUP)
@@ -53,8 +49,8 @@ def testcompress(server: Server, file: ObjectName) -> None:
     as it is, under the code, that one uncompressed, and that one under the code again. Each has a new SOP instance UID
     and the code as its image number.
     """
-    with _telling():
-        enter_variants(server, _path(server, file))
+    with telling_of_objects():
+        enter_variants(server, file.file(server))
 
 
 @command("recompress:device,mode", group="Maintenance options")
@@ -82,16 +78,3 @@ def _check(text: str) -> None:
     code = parse_code(text)
     if not code.known or code.codec.code in ("s", "v"):
         raise CommandError(f"{text} is no compression code for pixels: docs/compression.md lists them")
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    """What is wrong with an object is the operator's to know of; disk and database are the caller's affair."""
-    try:
-        yield
-    except StorageError as error:
-        raise CommandError(str(error)) from error
-
-
-def _path(server: Server, name: ObjectName) -> Path:
-    return name.path or stored_file(server, name.sop, patient=name.patient, study=name.study, series=name.series)

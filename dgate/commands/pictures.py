@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from dgate.arguments import Call, Index, ObjectName, OutputFile, ServerFile
-from dgate.command import CommandError, command
+from dgate.command import CommandError, command, telling_of_objects
 from server.pipeline.dicomfile import made_file, write_frames
-from server.pipeline.stored import stored_file
 from server.pipeline.wado import DICOM, MEDIA, PICTURES, WadoRequest, answer, draw_in_pool
 from server.server import Server
 from server.web.parameters import BadParameter, parse
 from storage.codecs.table import parse_code
-from storage.errors import StorageError
 from storage.frames import count_frames as frames_of
 from storage.render.view import MOST_SIDE, USUAL_QUALITY, Encoding, Region, View, Window
 
@@ -131,19 +126,6 @@ def _whole(text: str, most: int = 10_000_000) -> int | None:
     return int(text)
 
 
-@contextmanager
-def _telling() -> Iterator[None]:
-    """What is wrong with an object is the operator's to know of; disk and database are the caller's affair."""
-    try:
-        yield
-    except StorageError as error:
-        raise CommandError(str(error)) from error
-
-
-def _path(server: Server, name: ObjectName) -> Path:
-    return name.path or stored_file(server, name.sop, patient=name.patient, study=name.study, series=name.series)
-
-
 _GIF_SIZE, _KEPT = Side(256), Side(0)
 _ALL_FROM_OBJECT, _ANY_SIZE, _WHOLE = LevelWindow(), Size(), Part()
 
@@ -202,8 +184,8 @@ def _converted(
     server: Server, name: ObjectName, size: int, out: PictureFile, shown: LevelWindow, encoding: Encoding
 ) -> bytes | None:
     view = View(shown.frame, shown.window, longest=size)
-    with _telling():
-        data = draw_in_pool(server, _path(server, name), view, encoding)
+    with telling_of_objects():
+        data = draw_in_pool(server, name.file(server), view, encoding)
     return out.deliver_bytes(data, f"Content-type: {_MEDIA_OF[encoding.kind]}\n\n")
 
 
@@ -222,9 +204,9 @@ def convert_to_dicom(
     if not parse_code(comp).known:
         raise CommandError(f"{comp} is no compression code")
     frames = None if f is None else (int(f),)
-    with _telling():
+    with telling_of_objects():
         selected = [Wanted("un", frames=frames, side=size, meta=True)] if frames or size else []
-        made = made_file(server, _path(server, file), *selected, Wanted(comp, meta=True))
+        made = made_file(server, file.file(server), *selected, Wanted(comp, meta=True))
         data = b"".join(made.pieces)
     return _dicom_head(len(data)).encode() + data
 
@@ -248,8 +230,8 @@ def extract_frames(server: Server, file: ObjectName, out: ServerFile, first: Ind
     final = first if last is None else last
     if final < first:
         raise CommandError(f"last {final} is before first {first}")
-    with _telling():
-        path = _path(server, file)
+    with telling_of_objects():
+        path = file.file(server)
         count = int(frames_of(path) or 1)
         if final >= count:
             raise CommandError(f"last {final} is no frame: it has {count}, counted from 0")
@@ -262,8 +244,8 @@ def count_frames(server: Server, file: ObjectName) -> str:
 
     Number of Frames (0028,0008); ``0`` when the object does not have it.
     """
-    with _telling():
-        found = frames_of(_path(server, file))
+    with telling_of_objects():
+        found = frames_of(file.file(server))
     return found if found.isdecimal() else "0"
 
 
@@ -319,7 +301,7 @@ def wadoparse(server: Server, query: str) -> bytes | None:
 
 
 def _answered(server: Server, request: WadoRequest, file: PictureFile) -> bytes | None:
-    with _telling():
+    with telling_of_objects():
         made = answer(server, request)
         data = b"".join(made.pieces)
     if made.media == DICOM:

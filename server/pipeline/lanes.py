@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Generator, Sequence
 
+from db.objects import StoredObject
 from server.pipeline.making import Ahead, Making, Next
 from server.pipeline.reader import Kind, Outgoing, Reader
-from server.pipeline.selection import Selected, Selection
+from server.pipeline.selection import Selection
 from server.pipeline.sending import Sender
 from server.pipeline.suboperations import SubOperations
 from server.scu import AssociationFailed
@@ -55,7 +56,7 @@ class Lane:
                 following.close()
                 self._selection.give_back(following.row)
 
-    def _begun(self, row: Selected, outgoing: Outgoing | None, making: Making | None) -> bool:
+    def _begun(self, row: StoredObject, outgoing: Outgoing | None, making: Making | None) -> bool:
         """Send an object, for which the receiver's answer comes later; False when it has failed already."""
         if outgoing is not None and outgoing.is_gone:
             outgoing.close()
@@ -79,7 +80,7 @@ class Lane:
             outgoing.close()
         return True
 
-    def _ended(self, row: Selected) -> None:
+    def _ended(self, row: StoredObject) -> None:
         """Take the receiver's answer for an object."""
         try:
             status = self._sender.end()

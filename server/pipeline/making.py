@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from db.objects import StoredObject
 from server.pipeline.compression import count
 from server.pipeline.reader import Outgoing, Reader
 from server.pipeline.route import Route
-from server.pipeline.selection import Selected, Selection
+from server.pipeline.selection import Selection
 from server.server import Server
 from storage.errors import NotConvertible
 from storage.part10 import read_object
@@ -80,7 +81,7 @@ class Maker(Protocol):
 class Next:
     """An object whose turn has come: None in place of one that cannot be read, or that nothing need be made of."""
 
-    row: Selected
+    row: StoredObject
     outgoing: Outgoing | None
     making: Making | None
 

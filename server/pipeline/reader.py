@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from db.objects import StoredObject
 from server.commandset import Buffer
-from server.pipeline.selection import Selected
 from server.server import Server
 from server.status import cause
 from storage.errors import MissingFile, NotDicom
@@ -81,7 +81,7 @@ class Reader:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def open(self, row: Selected) -> Outgoing | None:
+    def open(self, row: StoredObject) -> Outgoing | None:
         """Open an object, which the kernel begins to read; None, with a log line, when that cannot be."""
         try:
             return self._opened(row)
@@ -89,7 +89,7 @@ class Reader:
             log.error("***Cannot send %s: %s", row.sop_instance, cause(error))
             return None
 
-    def kind(self, row: Selected) -> Kind | None:
+    def kind(self, row: StoredObject) -> Kind | None:
         """Look at an object's file meta; None when it is missing or no longer readable, which `open` will say."""
         try:
             outgoing = self._opened(row)
@@ -98,13 +98,13 @@ class Reader:
         outgoing.close()
         return outgoing.kind
 
-    def _opened(self, row: Selected) -> Outgoing:
+    def _opened(self, row: StoredObject) -> Outgoing:
         try:
             return self._at_its_place(row)
         except (MissingFile, FileNotFoundError):
             return self._moved(row)
 
-    def _at_its_place(self, row: Selected) -> Outgoing:
+    def _at_its_place(self, row: StoredObject) -> Outgoing:
         path = self._server.storage.locate(row.device, row.file)
         source = path.open("rb")
         try:
@@ -119,7 +119,7 @@ class Reader:
             raise
         return Outgoing(row.sop_class or file.sop_class, row.sop_instance or file.sop_instance, file, source, mapped)
 
-    def _moved(self, row: Selected) -> Outgoing:
+    def _moved(self, row: StoredObject) -> Outgoing:
         """Look in the index once more for an object whose file is gone: it may have been stored anew meanwhile."""
         found = self._server.index.locate(row.sop_instance, row.patient_id or None)
         if found is None:

@@ -5,27 +5,14 @@ from __future__ import annotations
 import marshal
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from db.matches import Rows, text_of
+from db.objects import StoredObject
 
 # So much of a selection stays in memory: a thousand objects or so.
 _IN_MEMORY = 256 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """One object of a retrieve as the index has it."""
-
-    sop_class: str
-    sop_instance: str
-    patient_id: str
-    study_uid: str
-    series_uid: str
-    device: str
-    file: str
 
 
 class Selection:
@@ -38,7 +25,7 @@ class Selection:
     def __init__(self, found: Iterable[Rows]) -> None:
         self._lock = threading.Lock()
         self._rows: IO[bytes] = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  (closed by `close`)
-        self._given_back: list[Selected] = []
+        self._given_back: list[StoredObject] = []
         self.count = 0
         try:
             for rows in found:
@@ -52,14 +39,14 @@ class Selection:
         self._left = self.count
         self.stopped = False
 
-    def first(self, most: int) -> list[Selected]:
+    def first(self, most: int) -> list[StoredObject]:
         """The first objects, which stay to be taken; before anybody takes one."""
         with self._lock:
             found = [self._read() for _ in range(min(most, self.count))]
             self._rows.seek(0)
             return found
 
-    def take(self) -> Selected | None:
+    def take(self) -> StoredObject | None:
         """The next object; None behind the last, and once stopped."""
         with self._lock:
             if self.stopped:
@@ -71,12 +58,12 @@ class Selection:
             self._left -= 1
             return self._read()
 
-    def give_back(self, row: Selected) -> None:
+    def give_back(self, row: StoredObject) -> None:
         """Leave an object that was taken to whoever takes the next."""
         with self._lock:
             self._given_back.append(row)
 
-    def rest(self) -> Iterator[Selected]:
+    def rest(self) -> Iterator[StoredObject]:
         """Take every object that nobody has taken."""
         while (row := self.take()) is not None:
             yield row
@@ -91,5 +78,5 @@ class Selection:
         self.stop()
         self._rows.close()
 
-    def _read(self) -> Selected:
-        return Selected(*map(text_of, marshal.load(self._rows)))
+    def _read(self) -> StoredObject:
+        return StoredObject(*map(text_of, marshal.load(self._rows)))

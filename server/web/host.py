@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from server.address import taken
 from server.server import Server
 from server.web.guard import Guard
 from server.web.wado import Wado
@@ -134,18 +135,10 @@ async def _nothing_here(request: Request, error: Any) -> Response:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, connections get TCP_NODELAY from asyncio; else every answer waits 40 ms for an acknowledgement.
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((host, port))
+        return taken(host, port)
     except OSError as error:
-        made.close()
         raise WebError(
             f"WebPort: cannot listen on {host or '*'}:{port}: {error.strerror or error}; "
             "stop what uses the port, choose another, or set it to 0"
         ) from None
-    return made

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from struct import pack
 from typing import BinaryIO
 
+from storage.deflate import deflated
 from storage.elements import (
     EVERY_TAG,
     FRAGMENTED_VRS,
@@ -71,7 +71,7 @@ def rewritten(source: BinaryIO, stored: str, wanted: str, *, dry: bool = False) 
         pieces = _copied(source, stored)
     else:
         pieces = _Rewriter(Cursor(open_data(source, stored), stored), wanted, dry=dry).data_set()
-    return _deflated(pieces) if wanted == DEFLATED and not dry else pieces
+    return deflated(pieces) if wanted == DEFLATED and not dry else pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def edited(source: BinaryIO, stored: str, wanted: str, edits: Mapping[int, Eleme
     """
     rewriter = _Rewriter(Cursor(open_data(source, stored), stored), wanted, dry=False, edits=edits)
     pieces = _gathered(rewriter.data_set())
-    return _deflated(pieces) if wanted == DEFLATED else pieces
+    return deflated(pieces) if wanted == DEFLATED else pieces
 
 
 def _stream(file: ObjectFile, transfer_syntax: str) -> Generator[bytes, None, None]:
@@ -128,19 +128,6 @@ def _copied(source: BinaryIO, stored: str) -> Iterator[bytes]:
     while piece := data.read(position, _PIECE):
         yield piece
         position += len(piece)
-
-
-def _deflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Deflate (PS3.5 A.5), with the one NUL that makes the length even."""
-    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    length = 0
-    for piece in pieces:
-        out = deflate.compress(piece)
-        length += len(out)
-        if out:
-            yield out
-    out = deflate.flush()
-    yield out + b"\0" * ((length + len(out)) % 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from db.matches import Rows
-from server.pipeline.selection import Selected, Selection
+from db.objects import StoredObject
+from server.pipeline.selection import Selection
 
 
 def rows(count: int, at_once: int = 200) -> Iterator[Rows]:
@@ -26,7 +27,9 @@ def test_objects_are_taken_in_their_order_and_each_once() -> None:
     selection = Selection(rows(450))
     assert selection.count == 450
     assert [row.file for row in selection.first(2)] == ["P/0.dcm", "P/1.dcm"]
-    assert selection.take() == Selected("1.2.840.10008.5.1.4.1.1.2", "1.2.3.0", "P", "1.2", "1.2.3", "MAG0", "P/0.dcm")
+    assert selection.take() == StoredObject(
+        "1.2.840.10008.5.1.4.1.1.2", "1.2.3.0", "P", "1.2", "1.2.3", "MAG0", "P/0.dcm"
+    )
     second = selection.take()
     assert second is not None
     selection.give_back(second)
@@ -37,7 +40,7 @@ def test_objects_are_taken_in_their_order_and_each_once() -> None:
 
 def test_what_a_row_lacks_is_empty_and_text_of_any_encoding_is_read() -> None:
     selection = Selection([[(None, b"1.2", "Müller".encode("latin-1"), b"", None, b"MAG0", "ä.dcm".encode())]])
-    assert selection.take() == Selected("", "1.2", "Müller", "", "", "MAG0", "ä.dcm")
+    assert selection.take() == StoredObject("", "1.2", "Müller", "", "", "MAG0", "ä.dcm")
     selection.close()
 
 
