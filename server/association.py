@@ -200,13 +200,11 @@ class AcceptedAssociation(Association):
 
     def open_sink(self, context_id: int, command: CommandSet) -> DataSink:
         """Spool the data set of a C-STORE-RQ; everything else is an identifier."""
-        context = self.contexts_by_id[context_id]
-        if command.number(COMMAND_FIELD) != C_STORE_RQ or not is_storage(str(context.abstract_syntax)):
+        abstract_syntax, transfer_syntax = self.syntaxes(context_id)
+        if command.number(COMMAND_FIELD) != C_STORE_RQ or not is_storage(abstract_syntax):
             return Identifier()
         spool = self.server.storage.spool(
-            command.text(AFFECTED_SOP_CLASS) or str(context.abstract_syntax),
-            command.text(AFFECTED_SOP_INSTANCE),
-            str(context.transfer_syntax[0]),
+            command.text(AFFECTED_SOP_CLASS) or abstract_syntax, command.text(AFFECTED_SOP_INSTANCE), transfer_syntax
         )
         spool.expect(self.server.wanted)
         return spool
@@ -247,8 +245,10 @@ class AcceptedAssociation(Association):
             if message.field == C_STORE_RQ:  # its sender need not wait for a line in a log
                 self._note_use(message)
             self._last_busy = time.monotonic()
-            self.dimse.cancelled.discard(request.message_id)
-            self.dul._idle_timer.restart()
+            if self.dimse.cancelled:
+                self.dimse.cancelled.discard(request.message_id)
+            if self.upper is None:
+                self.dul._idle_timer.restart()
 
     def _note_use(self, message: Message) -> None:
         action = _USER_LOG.get(message.field, f"0x{message.field:04x}")

@@ -7,6 +7,7 @@ delivers and sends ours. Data sets are never decoded on their way.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import queue
 import socket
@@ -52,15 +53,15 @@ class DataSink(Protocol):
 
 @dataclass(slots=True)
 class Message:
-    """One complete DIMSE message as it arrived: context ID, command set, and where its data set went."""
+    """One complete DIMSE message as it arrived: context ID, command set and field, and where its data set went."""
 
     context_id: int
     command: CommandSet
     data: Any = None
+    field: int = dataclasses.field(init=False)
 
-    @property
-    def field(self) -> int:
-        return self.command.number(COMMAND_FIELD)
+    def __post_init__(self) -> None:
+        self.field = self.command.number(COMMAND_FIELD)
 
 
 class Identifier(io.BytesIO):
@@ -76,7 +77,7 @@ class Identifier(io.BytesIO):
 
 @dataclass(slots=True)
 class _Arriving:
-    """The message whose fragments are arriving."""
+    """The message whose fragments are arriving; `command` has those of its command set but for a single one."""
 
     context_id: int
     command: bytearray = field(default_factory=bytearray)
@@ -154,16 +155,17 @@ class DimseProvider(Outbox, DIMSEServiceProvider):
             raise ProtocolError("a command inside a data set")
         if len(arriving.command) + len(fragment) > self._association.max_command:
             raise ProtocolError(f"a command set longer than {self._association.max_command} bytes")
-        arriving.command += fragment
+        if arriving.command or not last:
+            arriving.command += fragment
         if not last:
             return
-        arriving.complete = CommandSet.parse(arriving.command)
-        if COMMAND_FIELD not in arriving.complete:
+        command = arriving.complete = CommandSet.parse(arriving.command or fragment)
+        if COMMAND_FIELD not in command:
             raise ProtocolError("a command set without a command field")
-        if arriving.complete.number(DATA_SET_TYPE, NO_DATA_SET) == NO_DATA_SET:
+        if command.number(DATA_SET_TYPE, NO_DATA_SET) == NO_DATA_SET:
             self._deliver(arriving)
         else:
-            arriving.sink = self._association.open_sink(arriving.context_id, arriving.complete)
+            arriving.sink = self._association.open_sink(arriving.context_id, command)
 
     def _deliver(self, arriving: _Arriving) -> None:
         self._arriving = None
@@ -172,8 +174,9 @@ class DimseProvider(Outbox, DIMSEServiceProvider):
             if len(self.cancelled) < 64:
                 self.cancelled.add(message.command.number(RESPONDED_TO))
             return
-        # What was cancelled under this number before is over.
-        self.cancelled.discard(message.command.number(MESSAGE_ID))
+        if self.cancelled:
+            # What was cancelled under this number before is over.
+            self.cancelled.discard(message.command.number(MESSAGE_ID))
         self.msg_queue.put((message.context_id, cast(Any, message)))
 
     def discard(self) -> None:
@@ -210,6 +213,7 @@ class Association(PynetdicomAssociation):
         super().__init__(ae, mode)
         self.dimse: DimseProvider = DimseProvider(self)
         self.upper: UpperLayer | None = None
+        self._syntaxes: dict[int, tuple[str, str]] = {}
         if not stock:
             self.upper = UpperLayer(self)
             self.dul = self.upper
@@ -271,29 +275,43 @@ class Association(PynetdicomAssociation):
         if self.upper is None:
             super()._run_reactor()
             return
+        messages, events = self.dimse.msg_queue, self.dul.to_user_queue.queue
         while not self._kill:
-            context_id, message = self.dimse.get_msg(False)
-            if message is not None:
-                self._serve_request(message, cast(int, context_id))
-            elif self.acse.is_release_requested():
-                self.acse.send_release(is_response=True)
-                self.is_released = True
-                self.is_established = False
-                evt.trigger(self, evt.EVT_RELEASED, {})
-                self.kill()
-            elif self.acse.is_aborted() or not self.upper.is_alive():
-                self.is_aborted = True
-                self.is_established = False
-                evt.trigger(self, evt.EVT_ABORTED, {})
+            if not messages.empty():
+                context_id, message = messages.get_nowait()
+                if message is not None:
+                    self._serve_request(message, cast(int, context_id))
+            elif (events or not self.upper.is_alive()) and self._ended():
                 self.kill()
             elif not self.upper.wait(self.network_timeout) and self.upper.is_alive():
                 self.fell_silent()
                 self.abort()
 
+    def _ended(self) -> bool:
+        """Whether the peer has released or aborted the association, or is gone; answers a release."""
+        if self.acse.is_release_requested():
+            self.acse.send_release(is_response=True)
+            self.is_released = True
+        elif self.acse.is_aborted() or (self.upper is not None and not self.upper.is_alive()):
+            self.is_aborted = True
+        else:
+            return False
+        self.is_established = False
+        evt.trigger(self, evt.EVT_RELEASED if self.is_released else evt.EVT_ABORTED, {})
+        return True
+
     @property
     def contexts_by_id(self) -> Mapping[int, PresentationContext]:
         """The accepted presentation contexts."""
         return self._accepted_cx
+
+    def syntaxes(self, context_id: int) -> tuple[str, str]:
+        """The abstract syntax of an accepted presentation context, and its transfer syntax."""
+        known = self._syntaxes.get(context_id)
+        if known is None:
+            context = self.contexts_by_id[context_id]
+            known = self._syntaxes[context_id] = str(context.abstract_syntax), str(context.transfer_syntax[0])
+        return known
 
     def open_sink(self, context_id: int, command: CommandSet) -> DataSink:
         """Choose where the data set of an arriving message goes; C-STORE SCPs spool it."""

@@ -293,7 +293,8 @@ def _leave_out_what_no_line_shows() -> None:
 
 def printable(text: str, most: int = 400) -> str:
     """Wire text as a line of a log may hold it: it must not look like another line."""
-    return "".join(c if c.isprintable() else "?" for c in text[:most])
+    text = text[:most]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def console_host(setting: str) -> str:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 from server.commandset import Buffer
-from server.upper import pdus
+from server.upper import pdus, pdv
 
 # What one PDU of ours carries at most; also DCMTK's hard limit.
 MAX_PDU = 131072
@@ -29,6 +29,7 @@ class Outbox(ABC):
     def __init__(self) -> None:
         self._collected = bytearray()
         self._collecting_since = 0.0
+        self._most = 0
 
     @property
     @abstractmethod
@@ -49,6 +50,9 @@ class Outbox(ABC):
         Raises PeerGone. An error of `data` itself passes through while nothing has been sent; later it can only end the
         association.
         """
+        if data is None and not self._collected and len(command) <= self._payload:
+            self._transmit((pdv(context_id, command),))
+            return
         waiting: list[Buffer] = [self._collected] if self._collected else []
         self._collected = bytearray()
         size = 0
@@ -107,4 +111,6 @@ class Outbox(ABC):
     @property
     def _payload(self) -> int:
         """How much of a message one PDU to the peer carries: what it takes (0: anything), less the PDV's own head."""
-        return max(min(self._largest or MAX_PDU, MAX_PDU) - 6, 2)
+        if not self._most:
+            self._most = max(min(self._largest or MAX_PDU, MAX_PDU) - 6, 2)
+        return self._most

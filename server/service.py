@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from server.commandset import (
     STATUS,
     Value,
     encode_command,
+    encode_plain_response,
 )
 from server.dimse import Identifier, Message, PeerGone
 from server.log import printable
@@ -50,32 +51,32 @@ class SopClass:
 
 @dataclass(slots=True)
 class Request:
-    """One DIMSE request: its message and the association it came on."""
+    """One DIMSE request: its message and the association it came on.
+
+    `sop_class` is the affected (or requested) SOP class UID of the command, `sop_instance` the affected instance.
+    """
 
     association: AcceptedAssociation
     message: Message
+    sop_class: str = field(init=False)
+    sop_instance: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        command = self.message.command
+        self.sop_class = command.text(AFFECTED_SOP_CLASS) or command.text(REQUESTED_SOP_CLASS)
+        self.sop_instance = command.text(AFFECTED_SOP_INSTANCE)
 
     @property
     def message_id(self) -> int:
         return self.message.command.number(MESSAGE_ID)
 
     @property
-    def sop_class(self) -> str:
-        """The affected (or requested) SOP class UID of the command."""
-        command = self.message.command
-        return command.text(AFFECTED_SOP_CLASS) or command.text(REQUESTED_SOP_CLASS)
-
-    @property
-    def sop_instance(self) -> str:
-        return self.message.command.text(AFFECTED_SOP_INSTANCE)
-
-    @property
     def abstract_syntax(self) -> str:
-        return str(self.association.contexts_by_id[self.message.context_id].abstract_syntax)
+        return self.association.syntaxes(self.message.context_id)[0]
 
     @property
     def transfer_syntax(self) -> str:
-        return str(self.association.contexts_by_id[self.message.context_id].transfer_syntax[0])
+        return self.association.syntaxes(self.message.context_id)[1]
 
     @property
     def encoding(self) -> tuple[bool, bool]:
@@ -127,6 +128,12 @@ class Request:
         dimse = self.association.dimse
         (dimse.collect if with_next else dimse.send)(self.message.context_id, pending)
 
+    def let_go(self) -> None:
+        """Let go of the data set, wherever it went; may be called again."""
+        discard = getattr(self.message.data, "discard", None)
+        if discard is not None:
+            discard()
+
     def tally(self, what: str, count: int = 1) -> None:
         """Count something done, for the line that the association leaves in the log."""
         self.association.done[what] += count
@@ -135,15 +142,18 @@ class Request:
         self, status: int, *, comment: str = "", fields: dict[int, Value] | None = None, data: bool = False
     ) -> bytes:
         """The command set of a response; `data` tells whether a data set follows."""
+        sop_class, sop_instance, kind = self.sop_class, self.sop_instance, self.message.field | RESPONSE
+        if sop_class and sop_instance and not comment and not fields:
+            return encode_plain_response(kind, self.message_id, status, sop_class, sop_instance, data=data)
         elements: dict[int, Value] = {
-            AFFECTED_SOP_CLASS: self.sop_class,
-            COMMAND_FIELD: self.message.field | RESPONSE,
+            AFFECTED_SOP_CLASS: sop_class,
+            COMMAND_FIELD: kind,
             RESPONDED_TO: self.message_id,
             DATA_SET_TYPE: 0x0001 if data else NO_DATA_SET,
             STATUS: status,
         }
-        if self.sop_instance:
-            elements[AFFECTED_SOP_INSTANCE] = self.sop_instance
+        if sop_instance:
+            elements[AFFECTED_SOP_INSTANCE] = sop_instance
         if comment:
             elements[ERROR_COMMENT] = printable(comment, 64)
         elements.update(fields or {})
@@ -218,8 +228,22 @@ def serve(request: Request, server: Server) -> None:
         return
     server.refresh()
     row = _find(request.message.field, request.abstract_syntax)
+    answer = None
     try:
-        answer = _unserved(request) if row is None else row.handler(request, server)
+        answer = _answered(request, row, server)
+        if answer is not None:
+            request.respond(answer.status, comment=answer.comment)
+    finally:
+        # What is left to do the peer need not wait for.
+        request.let_go()
+        if answer is not None and answer.note:
+            log.info("%s", answer.note)
+
+
+def _answered(request: Request, row: Service | None, server: Server) -> Answer | None:
+    """What the service answers, or why it does not; None when it has sent its responses itself."""
+    try:
+        return _unserved(request) if row is None else row.handler(request, server)
     except PeerGone:
         raise
     except Exception as error:
@@ -230,15 +254,8 @@ def serve(request: Request, server: Server) -> None:
             log.exception("*** %s failed", name)
         else:
             log.error("***%s refused with 0x%04x: %s", name, answer.status, cause(error))
-    finally:
-        if request.message.data is not None and hasattr(request.message.data, "discard"):
-            request.message.data.discard()
-    if answer is not None:
-        try:
-            request.respond(answer.status, comment=answer.comment)
-        finally:
-            if answer.note:
-                log.info("%s", answer.note)
+        request.let_go()  # whoever hears of a failure finds nothing left of what he sent
+        return answer
 
 
 def _unserved(request: Request) -> Answer:

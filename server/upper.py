@@ -63,6 +63,7 @@ class UpperLayer(DULServiceProvider):
     """Drives pynetdicom's state machine from the association's own thread, which blocks in `wait`.
 
     What a peer may do is bounded: the length of each PDU, and the time from its first byte to its last.
+    `called` and `calling` are the AE titles of the request; empty when the peer left them empty, and before it.
     """
 
     def __init__(self, assoc: Association) -> None:
@@ -72,24 +73,17 @@ class UpperLayer(DULServiceProvider):
         self._view = memoryview(self._buffer)
         self._begin = self._end = 0
         self._timeout_s: float | None = -1.0
+        # The longest P-DATA-TF PDU that the peer may send; known when both have said theirs.
+        self._most_data = 0
         # The AE titles of the request as they came, which need not be what pynetdicom can carry.
         self._titles = bytes(32)
-
-    @property
-    def called(self) -> str:
-        """The called AE title of the request; empty when the peer left it empty."""
-        return ae_title(self._titles[:16])
-
-    @property
-    def calling(self) -> str:
-        """The calling AE title of the request; empty when the peer left it empty."""
-        return ae_title(self._titles[16:])
+        self.called = ""
+        self.calling = ""
 
     # What pynetdicom asks of a running thread
 
     def start(self) -> None:
         """Begin: acts on what is queued, such as the connection that was accepted."""
-        self._idle_timer.start()
         self.assoc._dul_ready.set()
         self._drain()
 
@@ -126,20 +120,22 @@ class UpperLayer(DULServiceProvider):
         if self.state_machine.current_state == "Sta13":
             self._linger()
             return True
-        self._set_timeout(timeout_s)
+        if timeout_s != self._timeout_s:
+            self._set_timeout(timeout_s)
         try:
             more = True
             while more and self._need(6, timeout_s):
-                length = self._checked_length()
-                if length is None:
+                kind, length = _HEAD.unpack_from(self._buffer, self._begin)
+                if (kind != _P_DATA or length > self._most_data) and not self._may_come(kind, length):
                     self.event_queue.put("Evt19")
                     break
                 if not self._need(6 + length, timeout_s):
                     break
-                more = self._take() and whole
+                more = self._take(6 + length) and whole
         except TimeoutError:
             return False
-        self._drain()
+        if self.event_queue.queue or self.to_provider_queue.queue:
+            self._drain()
         return True
 
     def look(self) -> None:
@@ -169,26 +165,26 @@ class UpperLayer(DULServiceProvider):
 
     def _set_timeout(self, timeout_s: float | None) -> None:
         """Bound each receive by the kernel: a Python timeout would cost a poll before each call."""
-        if timeout_s != self._timeout_s:
-            self._timeout_s = timeout_s
-            connection = self._connection()
-            assert connection is not None, "the connection is open"
-            seconds = timeout_s or 0.0
-            value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-            connection.setblocking(True)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._timeout_s = timeout_s
+        connection = self._connection()
+        assert connection is not None, "the connection is open"
+        seconds = timeout_s or 0.0
+        value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        connection.setblocking(True)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 
-    def _checked_length(self) -> int | None:
-        """The length of the PDU whose head is in the buffer; None when there is no such PDU or it is too long."""
-        kind, length = _HEAD.unpack_from(self._view, self._begin)
+    def _may_come(self, kind: int, length: int) -> bool:
+        """Whether there is such a PDU, of a length that it may have."""
         most = _MAX_ASSOCIATE if kind < _P_DATA else _MAX_OTHER
         if kind == _P_DATA:
             most = self._association.own_maximum_length + _SLACK
+            if self.state_machine.current_state == "Sta6":
+                self._most_data = most
         if kind in _KINDS and length <= most:
-            return int(length)
+            return True
         what = f"a PDU of type 0x{kind:02x} and {length} bytes" if kind in _KINDS else "bytes that are no PDU"
         self._association.refused(what)
-        return None
+        return False
 
     def _need(self, count: int, timeout_s: float | None) -> bool:
         """Have `count` bytes in the buffer; False when the connection ended. Raises TimeoutError."""
@@ -236,17 +232,15 @@ class UpperLayer(DULServiceProvider):
 
     # Acting
 
-    def _take(self) -> bool:
+    def _take(self, size: int) -> bool:
         """Act on the complete PDU at the beginning of the buffer; return whether more of its message is to come."""
         start = self._begin
-        end = start + 6 + _HEAD.unpack_from(self._view, start)[1]
-        self._begin = end
+        end = self._begin = start + size
         raw = self._view[start:end]
         if end == self._end:
             self._begin = self._end = 0
-        self._idle_timer.restart()
         if raw[0] == _P_DATA and self.state_machine.current_state == "Sta6":
-            return self._association.dimse.take_values(raw[6:]) and self.event_queue.empty()
+            return self._association.dimse.take_values(raw[6:]) and not self.event_queue.queue
         try:
             pdu, event = self._decode_pdu(self._carried(bytearray(raw)))
             if raw[0] in _NEGOTIATION:
@@ -265,6 +259,7 @@ class UpperLayer(DULServiceProvider):
         """Keep the AE titles of a request, and give pynetdicom ones that it takes: ASCII, printable, not empty."""
         if pdu[0] == _A_ASSOCIATE_RQ and len(pdu) >= _TITLES.stop:
             self._titles = bytes(pdu[_TITLES])
+            self.called, self.calling = ae_title(self._titles[:16]), ae_title(self._titles[16:])
             carried = (_printable_ascii(title) or "?" for title in (self.called, self.calling))
             pdu[_TITLES] = b"".join(title.encode().ljust(16) for title in carried)
         return pdu
@@ -377,6 +372,11 @@ def pdus(context_id: int, command: bytes, data: Iterable[Buffer] | None, limit: 
             previous = view[start : start + limit]
     yield _head(context_id, 2, len(previous))
     yield previous
+
+
+def pdv(context_id: int, command: bytes) -> bytes:
+    """A whole command set as one P-DATA-TF PDU; the caller knows that it fits."""
+    return _head(context_id, 3, len(command)) + command
 
 
 def _head(context_id: int, control: int, size: int) -> bytes:

@@ -12,21 +12,24 @@ from server.status import Answer, Refused, Status
 @service("C-STORE", C_STORE_RQ)
 def store(request: Request, server: Server) -> Answer:
     """Storage of any class and transfer syntax (PS3.4 Annex B): the data set is kept byte for byte as it came."""
-    if request.sop_class != request.abstract_syntax:
+    sop_class, data = request.sop_class, request.message.data
+    abstract_syntax, transfer_syntax = request.association.syntaxes(request.message.context_id)
+    if sop_class != abstract_syntax:
         raise Refused(Status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
-    if request.message.data is None:
+    if data is None:
         raise Refused(Status.CANNOT_UNDERSTAND, "the request has no data set")
     association = request.association
+    called, _, code = association.called.partition("~")
     note = ingest(
         server,
         Incoming(
-            spool=request.message.data,
-            sop_class=request.sop_class,
+            spool=data,
+            sop_class=sop_class,
             sop_instance=request.sop_instance,
-            transfer_syntax=request.transfer_syntax,
+            transfer_syntax=transfer_syntax,
             calling=association.calling,
-            called=association.called.partition("~")[0],
-            code=association.code_suffix or None,
+            called=called,
+            code=code or None,
         ),
     )
     request.tally("stored")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.uid import CTImageStorage
 from pynetdicom.dsutils import decode
 
-from server.commandset import CommandSet, ProtocolError, Value, encode_command
+from server.commandset import CommandSet, ProtocolError, Value, encode_command, encode_plain_response
 
 _NUMBERS = st.sampled_from([0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x1020, 0x1021, 0x1022, 0x1023, 0x1031])
 _UIDS = st.sampled_from([0x0002, 0x0003, 0x1000, 0x1001])
@@ -116,3 +117,51 @@ def test_padding_of_either_kind_is_no_part_of_a_text(raw: bytes) -> None:
 
 def test_text_that_latin_1_lacks_becomes_a_question_mark() -> None:
     assert CommandSet.parse(encode_command({0x0902: "日本", 0x0002: str(CTImageStorage)})).text(0x0902) == "??"
+
+
+@given(st.lists(st.tuples(ELEMENTS, st.integers(0, 3)), min_size=1, max_size=6), st.data())
+def test_a_command_reads_the_same_whatever_was_read_before(
+    commands: list[tuple[dict[int, Value], int]], data: st.DataObject
+) -> None:
+    for elements, damage in commands:
+        raw = bytearray(encode_command(elements))
+        for _ in range(damage):
+            raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+        assert _read(raw) == _read_anew(raw)
+
+
+def _read(raw: bytes) -> dict[int, bytes] | str:
+    try:
+        return dict(CommandSet.parse(raw))
+    except ProtocolError as error:
+        return str(error)
+
+
+def _read_anew(raw: bytes) -> dict[int, bytes] | str:
+    """Element by element, by the rules of PS3.7 6.3.1 alone."""
+    elements = {}
+    while raw:
+        if len(raw) < 8:
+            return "a command set ends inside an element header"
+        group, element, length = struct.unpack_from("<HHI", raw)
+        if 8 + length > len(raw):
+            return f"command element ({group:04x},{element:04x}) is longer than its command set"
+        elements[group << 16 | element] = bytes(raw[8 : 8 + length])
+        raw = raw[8 + length :]
+    return elements
+
+
+@given(_UID_TEXTS, _UID_TEXTS, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.booleans())
+def test_a_plain_response_is_what_encoding_its_elements_makes(
+    sop_class: str, sop_instance: str, message_id: int, status: int, data: bool
+) -> None:
+    elements: dict[int, Value] = {
+        0x0002: sop_class,
+        0x0100: 0x8001,
+        0x0120: message_id,
+        0x0800: 0x0001 if data else 0x0101,
+        0x0900: status,
+        0x1000: sop_instance,
+    }
+    plain = encode_plain_response(0x8001, message_id, status, sop_class, sop_instance, data=data)
+    assert plain == encode_command(elements)

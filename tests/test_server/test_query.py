@@ -16,7 +16,6 @@ from pydicom.tag import Tag
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
-from pynetdicom.presentation import build_context
 
 import server.association  # noqa: F401  (tells pydicom to take values as they come)
 from server.commandset import CommandSet
@@ -33,8 +32,7 @@ EXPLICIT, IMPLICIT, BIG = IDENTIFIER_SYNTAXES
 def request(data: bytes, syntax: str = IMPLICIT) -> Request:
     """A C-FIND request with these bytes as its identifier, on an association that nobody has."""
     association = Association(ApplicationEntity(), "acceptor")
-    association._accepted_cx = {1: build_context(FIND, syntax)}
-    association.contexts_by_id = association._accepted_cx  # type: ignore[attr-defined]
+    association.syntaxes = lambda context_id: (FIND, syntax)  # type: ignore[attr-defined]
     identifier = Identifier()
     identifier.write(data)
     return Request(association, Message(1, CommandSet({}), identifier))  # type: ignore[arg-type]
