@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.benchmarks.measure import scarce_memory
 from tests.benchmarks.parts import PARTS
 from tests.benchmarks.report import kept, machine
 
@@ -31,7 +32,7 @@ def main() -> None:
         parser.error("dcmsend is missing, which sends and fetches: apt-get install dcmtk")
     # Servers are stopped and files removed on the way out, whoever ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="dgate-bench-", dir=chosen.where) as directory:
+    with tempfile.TemporaryDirectory(prefix="dgate-bench-", dir=chosen.where) as directory, scarce_memory():
         host = machine(Path(directory))
         print(host, end="\n\n", flush=True)
         for name in chosen.parts or PARTS:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,11 +105,33 @@ def rounds(
     return result
 
 
-def warm_memory(where: Path, megabytes: int = 256) -> None:
-    """Write a file and delete it, so that what is written next goes to memory that was in use before.
+@contextmanager
+def scarce_memory(left_mb: int = 2048) -> Iterator[None]:
+    """Hold the free memory but for this much, so that what is used meanwhile is the same again and again.
 
-    The first use of a page is several times slower on a virtual machine, and whom that hits is chance.
+    A virtual machine gives free memory back to its host; the next use of a page is several times slower, and whom that
+    hits is chance.
     """
+    size = (_free_kb() >> 10) - left_mb << 20
+    held = None
+    if size > 0:
+        held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+    try:
+        yield
+    finally:
+        if held is not None:
+            held.close()
+
+
+def _free_kb() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemFree:"):
+            return int(line.split()[1])
+    return 0
+
+
+def warm_memory(where: Path, megabytes: int = 1024) -> None:
+    """Write a file and delete it, so that what is written next goes to memory that was in use a moment ago."""
     block = bytes(1 << 20)
     with tempfile.TemporaryFile(dir=where) as target:
         for _ in range(megabytes):

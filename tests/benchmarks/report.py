@@ -70,7 +70,9 @@ whose UIDs no run had seen before; afterwards the objects were counted. Clients 
 programs and Orthanc send without delay (`TCP_NODELAY`) and in PDUs of 128 KB. *fast* and *safe* are our `Durability`,
 with the index on; each is compared with what is as durable: *fast* with programs that do not sync, *safe* with those
 that do. *limit* is `tests/benchmarks/limit.c`, which receives, writes, perhaps syncs, renames and answers, and does
-nothing else. CPU seconds are those of the server and its children.
+nothing else. CPU seconds are those of the server and its children. A virtual machine gives memory that is free back to
+its host, and its next use is slow: all but 2 GB of it is held while measuring, and half of that is written just before
+each run.
 """
 _PART = re.compile(r"<!-- part ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
