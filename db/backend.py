@@ -23,6 +23,25 @@ def bound(value: object) -> Column:
     return bindparam(None, value, type_=NULLTYPE, unique=True)
 
 
+class Lookup:
+    """A kept connection of a driver and one SELECT on it, which leaves nothing open behind it.
+
+    For one thread at a time; its errors are the driver's.
+    """
+
+    def __init__(self, connection: Any, sql: str) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._sql = sql
+
+    def __call__(self, key: str) -> bool:
+        """Whether there is a row of that key."""
+        return bool(self._cursor.execute(self._sql, (key,)).fetchall())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
 class Backend(ABC):
     """One database: how it is opened, its errors in our words, and the SQL that differs between databases.
 
@@ -55,6 +74,10 @@ class Backend(ABC):
 
         Text comes as the bytes that are stored. `stop` is asked now and then, True ends early.
         """
+
+    @abstractmethod
+    def lookup(self, table: str, key: str) -> Lookup:
+        """Open a connection of its own that tells whether a table has a row of some key, as cheaply as can be."""
 
     @abstractmethod
     def begin(self, cursor: Any) -> None:

@@ -1,7 +1,7 @@
 """Choosing and opening the database of a site; transactions on it."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -44,18 +44,24 @@ def choose_backend(settings: DbSettings, base: Path, durability: str) -> Backend
 class Prepared:
     """A statement compiled once for its database and run on the driver's own cursor, for the paths that are hot."""
 
-    __slots__ = ("_positional", "_sql")
+    __slots__ = ("_positional", "_sql", "names")
 
     def __init__(self, statement: ClauseElement, database: "Database", behind: str = "") -> None:
         """Compile it, with `behind` at its end."""
         compiled = statement.compile(dialect=database.dialect)
         self._sql = str(compiled) + behind
         names: list[str] | None = getattr(compiled, "positiontup", None)
+        self.names: tuple[str, ...] = tuple(names or compiled.params)
         # One name more than there are: with a single one an itemgetter would not return a tuple.
         self._positional = itemgetter(*names, names[0]) if names else None
 
     def run(self, cursor: Any, values: Mapping[str, object]) -> None:
         cursor.execute(self._sql, values if self._positional is None else self._positional(values)[:-1])
+
+    def run_many(self, cursor: Any, rows: Sequence[tuple[object, ...]]) -> None:
+        """Run it once for each row of values in the order of `names`."""
+        named = rows if self._positional is not None else [dict(zip(self.names, row, strict=True)) for row in rows]
+        cursor.executemany(self._sql, named)
 
 
 class Session:
@@ -80,6 +86,12 @@ class Session:
     def change(self, statement: Prepared, values: Mapping[str, object]) -> int:
         """Run an INSERT, UPDATE or DELETE; return how many rows it touched."""
         statement.run(self._cursor, values)
+        touched: int = self._cursor.rowcount
+        return touched
+
+    def change_many(self, statement: Prepared, rows: Sequence[tuple[object, ...]]) -> int:
+        """Run a statement once for each row of values in the order of its names; return how many rows were touched."""
+        statement.run_many(self._cursor, rows)
         touched: int = self._cursor.rowcount
         return touched
 
@@ -120,6 +132,8 @@ class Database:
         self._cursor: Any = None
         self._transactions = 0
         self._has_written = False
+        # Called before anything is read or written: what was handed over is to be seen.
+        self.settle: Callable[[], None] = _nothing
         self.dialect = self._readers.dialect
 
     def written(self, name: str) -> str:
@@ -129,11 +143,19 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a connection for single SELECTs, each of which sees one consistent state."""
+        self.settle()
+        with self.looking() as connection:
+            yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """Do what `reading` does without what was handed over: for those who enter that."""
         with self.backend.our_errors(), self._single.connect() as connection:
             yield connection
 
     def stream(self, statement: Executable, rows_at_once: int = 500) -> Iterator[Row]:
         """Run a SELECT and yield its rows, holding no more than `rows_at_once` of them."""
+        self.settle()
         with (
             self.backend.our_errors(),
             self._readers.connect() as connection,
@@ -146,6 +168,7 @@ class Database:
         self, sql: str, values: object, rows_at_once: int, stop: Callable[[], bool] | None = None
     ) -> Iterator[list[Row]]:
         """Run the text of a SELECT and yield its rows, some at a time, with text as the bytes that are stored."""
+        self.settle()
         with self.backend.our_errors():
             connection = self._readers.raw_connection()
             try:
@@ -153,12 +176,22 @@ class Database:
             finally:
                 connection.close()
 
+    def select_read_only(self, sql: str) -> Iterator[Row]:
+        """Run one SELECT that a person typed, able to read but to change nothing, bounded in time."""
+        self.settle()
+        return self.backend.select_read_only(sql)
+
     def write(self, work: Callable[[Session], _T]) -> _T:
         """Run `work` in one transaction that no other writer, in any process, runs beside.
 
         `work` may be run again when another program got in between, so it must do nothing but
         database work. Any exception undoes everything.
         """
+        self.settle()
+        return self.enter(work)
+
+    def enter(self, work: Callable[[Session], _T]) -> _T:
+        """Do what `write` does without what was handed over: for those who enter that."""
         if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
             raise DatabaseLocked(f"{self.backend.place} has been busy for {LOCK_TIMEOUT_S} s")
         try:
@@ -223,3 +256,7 @@ class Database:
         if self._has_written:
             self.backend.after_writing()
             self._has_written = False
+
+
+def _nothing() -> None:
+    """Nothing is handed over."""

@@ -1,25 +1,31 @@
 """The index: the one object through which the rest of dgate finds, enters and removes what is stored."""
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import func, select
 
 from db import tables as live
+from db.backend import Lookup
 from db.computed import COUNTS, IN_STUDY, PLACE
 from db.delete import Remover
 from db.durable import DurableFile
 from db.engine import Database, Session, choose_backend
 from db.errors import BadValue, Refused
+from db.fields import Fields
 from db.group import GroupCommit
+from db.handover import HandOver, Listener
 from db.jobs import Jobs
 from db.matches import Finder, Matches, Rows
-from db.objects import Added, Location, NewObject, StoredObject
+from db.objects import Added, Checked, Location, NewObject, StoredObject
 from db.query import Planner, Query
 from db.raw import bounded, checked_select
-from db.schema import LEVELS, WORKLIST, Schema, TagPath
+from db.rings import Rings
+from db.schema import FILE_LENGTH, LEVELS, SOP_INSTANCE, WORKLIST, Schema, TagPath
 from db.settings import DbSettings
 from db.sorting import default_orders
 from db.switch import Switcher
@@ -47,6 +53,9 @@ class _Opened:
     planner: Planner
     finder: Finder
     uids: UidChanges
+    takes: Callable[[str], bool]
+    """Whether a SOP instance UID can be handed over: its row is found by a key that is unique."""
+    lookup: Callable[[], Lookup]
 
 
 class Index:
@@ -66,6 +75,9 @@ class Index:
         self._durable = DurableFile(self.file)
         self.tombstones = Tombstones(self._database)
         self.jobs = Jobs(self._database)
+        self._fields = Fields(schema)
+        self._handing: HandOver | None = None
+        self._listener: Listener | None = None
         self._opening = threading.Lock()
         self._parts: _Opened | None = None
         # How many times the tables were made, or looked at, anew.
@@ -129,7 +141,12 @@ class Index:
         yield "close"
 
     def close(self) -> None:
-        """Close the database and leave it whole in its one file; a later call opens it again."""
+        """Close the database and leave it whole in its one file; a later call opens it again.
+
+        Rows that were handed over are entered first; see `in_flight`.
+        """
+        if self._handing is not None:
+            self._handing.close()
         self._database.close()
 
     def sync(self) -> None:
@@ -139,7 +156,7 @@ class Index:
     @property
     def at_rest(self) -> bool:
         """Whether, after `close`, everything is in its final place, durably."""
-        return self._durable.at_rest
+        return self._durable.at_rest and not self.in_flight
 
     # Objects
 
@@ -153,6 +170,42 @@ class Index:
             raise result
         return result
 
+    def hand_over(self, values: Mapping[TagPath, str], device: str, file: str, checked: Checked) -> bool:
+        """Enter one object that the index does not have, of a series that `checked` knows; committed a moment later.
+
+        From now on it is seen by every process of the server that shares its rings. False, and nothing done, when it
+        must go through `add`, which tells why: there is an earlier copy, or the index cannot be written at present.
+        """
+        parts, uid = self._parts, values.get(SOP_INSTANCE, "")
+        if parts is None or values not in checked or not parts.takes(uid):
+            return False
+        if len(file) > FILE_LENGTH or not file.isascii():
+            return False
+        handing = self._handing or self.share(Rings(), 0)
+        return handing.put(uid, *self._fields.split(values), device, file, parts.lookup)
+
+    def share(self, rings: Rings, slot: int) -> HandOver:
+        """Use rings that all processes of a server have, and own the one of `slot`; once, before anything is read."""
+        with self._opening:
+            if self._handing is None:
+                database = self._database
+                self._handing = HandOver(
+                    database, self._fields, lambda: self._open().writer, self.tombstones, rings, slot
+                )
+                self._handing.listener = self._listener
+            return self._handing
+
+    def report_to(self, listener: Listener) -> None:
+        """Tell somebody what becomes of rows that are handed over from now on."""
+        self._listener = listener
+        if self._handing is not None:
+            self._handing.listener = listener
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether rows that were handed over wait to be committed."""
+        return self._handing is not None and self._handing.in_flight
+
     def add_many(self, objects: Sequence[NewObject]) -> list[Added | Refused]:
         """Enter objects in one transaction; return for each what `add` would return or raise.
 
@@ -161,11 +214,12 @@ class Index:
         superfluous by it get a tombstone; they are the caller's to remove.
         """
         writer, note = self._open().writer, self.tombstones.of_replaced
+        rows = [self._fields.of(new) for new in objects]
         try:
-            return self._database.write(lambda session: note(session, objects, writer.add_many(session, objects)))
+            return self._database.write(lambda session: note(session, rows, writer.add_many(session, rows)))
         except BadValue:
             # Rare enough to start over, slowly, so that only the object with that value is left out.
-            return self._database.write(lambda session: note(session, objects, writer.add_carefully(session, objects)))
+            return self._database.write(lambda session: note(session, rows, writer.add_carefully(session, rows)))
 
     def locate(self, sop_instance: str, patient: str | None = None) -> Location | None:
         """Return where an object is, None when the index has no such one (of that patient)."""
@@ -301,7 +355,7 @@ class Index:
         the first row, for anything more, for SQL that the database does not understand and for what takes a minute.
         """
         sql = checked_select(self._open().tables, table, fields, where)
-        return bounded(self._database.backend.select_read_only(sql))
+        return bounded(self._database.select_read_only(sql))
 
     def _open(self) -> _Opened:
         """Return the parts that depend on what is in the database, looked at once."""
@@ -310,15 +364,21 @@ class Index:
                 database, settings = self._database, self._settings
                 tables = live.look(database, self.schema)
                 orders = default_orders(settings, tables)
+                images = tables["IMAGE"]
+                key = images.definition.key
+                whole = re.compile(rf"[!-~]{{1,{key.length}}}").fullmatch
+                names = database.written(images.definition.name), database.written(key.name)
                 planner = Planner(database.backend, tables, orders, counts=settings.EnableComputedFields)
                 self._parts = _Opened(
                     tables,
-                    Writer(database, tables, settings),
+                    Writer(database, tables, settings, self._fields),
                     Remover(database, tables),
                     Switcher(database, tables, settings),
                     planner,
                     Finder(database, tables, planner),
                     UidChanges(database, tables),
+                    lambda uid: images.keyed and whole(uid) is not None,
+                    partial(database.backend.lookup, *names),
                 )
             return self._parts
 

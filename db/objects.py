@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from db.schema import TagPath
+from db.schema import PATIENT_ID, SERIES_UID, STUDY_UID, TagPath
+
+# A peer that sends ever new series makes those of before forgotten, no more.
+_MOST_CHECKED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,32 @@ class Added:
     series_uid: str
     sop_instance: str
     warnings: tuple[str, ...] = ()
+
+
+class Checked:
+    """Patients, studies and series of which an object was entered, in this association, and was what it said it is.
+
+    A link that is refused is found with the first object of a series, so that the next may be handed over.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[tuple[str | None, ...]] = set()
+
+    def add(self, values: Mapping[TagPath, str], added: Added) -> None:
+        """Take note of an object with these values that was entered without any repair or warning."""
+        ids = _ids(values)
+        as_it_is = ids == (added.patient_id, added.study_uid, added.series_uid)
+        if as_it_is and all(ids) and added.stored and not added.warnings:
+            if len(self._ids) >= _MOST_CHECKED:
+                self._ids.clear()
+            self._ids.add(ids)
+
+    def __contains__(self, values: Mapping[TagPath, str]) -> bool:
+        return _ids(values) in self._ids
+
+
+def _ids(values: Mapping[TagPath, str]) -> tuple[str | None, ...]:
+    return values.get(PATIENT_ID), values.get(STUDY_UID), values.get(SERIES_UID)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from db.backend import (
     Backend,
     Column,
     Condition,
+    Lookup,
     behind,
     bound,
     decoded,
@@ -130,6 +131,10 @@ class PostgresBackend(Backend):
             cursor.execute(sql, values)
             while not (stop and stop()) and (rows := cursor.fetchmany(rows_at_once)):
                 yield rows
+
+    def lookup(self, table: str, key: str) -> Lookup:
+        connection = self._psycopg.connect(**self._connection, autocommit=True)  # type: ignore[arg-type]
+        return Lookup(connection, f"SELECT 1 FROM {table} WHERE {key} = %s")
 
     def begin(self, cursor: Any) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITER_LOCK,))

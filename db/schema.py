@@ -32,12 +32,14 @@ MODALITIES_IN_STUDY = (0x00080061,)
 OLD_STUDY_UID = (0x00211070,)
 OLD_SERIES_UID = (0x00211071,)
 
-_NEEDED = frozenset({MODALITY, OLD_STUDY_UID, OLD_SERIES_UID, PATIENT_NAME})
+NEEDED = frozenset({MODALITY, OLD_STUDY_UID, OLD_SERIES_UID, PATIENT_NAME})
 _KEYS = {"PATIENT": PATIENT_ID, "STUDY": STUDY_UID, "SERIES": SERIES_UID, "IMAGE": SOP_INSTANCE}
 _LINKS = {"STUDY": PATIENT_ID, "SERIES": STUDY_UID, "IMAGE": SERIES_UID}
 # Columns that ConQuest adds to every table, and to the image table.
 OWN_COLUMNS = ("AccessTime", "qTimeStamp", "qFlags", "qSpare")
 FILE_COLUMNS = ("ObjectFile", "DeviceName")
+# What ObjectFile has room for.
+FILE_LENGTH = 255
 _TYPE_VR = {"DT_DATE": "DA", "DT_TIME": "TM", "DT_UI": "UI", "DT_UINT16": "US", "DT_UINT32": "UL"}
 _MARKERS = ("DT_STARTSEQUENCE", "DT_ENDSEQUENCE")
 
@@ -121,7 +123,7 @@ class Schema:
     @cached_property
     def paths(self) -> frozenset[TagPath]:
         """What a header must be asked for so that its object can be indexed."""
-        return _NEEDED.union(*(self.tables[level].by_path for level in LEVELS))
+        return NEEDED.union(*(self.tables[level].by_path for level in LEVELS))
 
     def knows(self, path: TagPath) -> bool:
         """Tell whether some table of stored objects has a column for the element."""

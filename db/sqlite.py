@@ -41,6 +41,7 @@ from db.backend import (
     Backend,
     Column,
     Condition,
+    Lookup,
     behind,
     bound,
     decoded,
@@ -134,6 +135,9 @@ class SqliteBackend(Backend):
             connection.set_progress_handler(None, 0)
             connection.text_factory = decoded
 
+    def lookup(self, table: str, key: str) -> Lookup:
+        return Lookup(self._open("rw"), f"SELECT 1 FROM {table} WHERE {key} = ?")
+
     def begin(self, cursor: Any) -> None:
         # SQLite waits for another writer by looking again after longer and longer pauses; the kernel hands over.
         if self._turns < 0:
@@ -201,12 +205,9 @@ class SqliteBackend(Backend):
                 raise DatabaseError(f"SQLiteStartup in dicom.ini: {statement}: {first_line(error)}") from None
 
     def _open(self, mode: str) -> sqlite3.Connection:
+        file = f"file:{quote(str(self.path))}?mode={mode}"
         connection = sqlite3.connect(
-            f"file:{quote(str(self.path))}?mode={mode}",
-            uri=True,
-            timeout=LOCK_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
+            file, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.text_factory = decoded
         connection.create_function("dgate_regex", 2, _regex, deterministic=True)

@@ -15,6 +15,7 @@ from db.errors import DatabaseError
 from db.schema import (
     ACCESSION_NUMBER,
     FILE_COLUMNS,
+    FILE_LENGTH,
     LEVELS,
     OWN_COLUMNS,
     PATIENT_ID,
@@ -198,7 +199,7 @@ def _create_table(session: Session, database: Database, table: Table, *, keys: b
         parts[0] += " PRIMARY KEY not null"
     parts += ["AccessTime int", "qTimeStamp int", "qFlags int", "qSpare varchar(64)"]
     if table.level == "IMAGE":
-        parts += ["ObjectFile varchar(255)", "DeviceName varchar(32)"]
+        parts += [f"ObjectFile varchar({FILE_LENGTH})", "DeviceName varchar(32)"]
     session.execute(f"CREATE TABLE IF NOT EXISTS {database.written(table.name)} ({', '.join(parts)})")
     if keys:
         _create_indices(session, _conquest_indices(database, table))
@@ -228,7 +229,7 @@ def _found_tables(database: Database, schema: Schema) -> dict[str, _Found]:
     named = [_groups(table) for table in schema.tables.values() if table.level in _NAMED]
     names = [*(table.name for table in schema.tables.values()), UIDMODS, *named]
     found = {}
-    with database.reading() as connection:
+    with database.looking() as connection:
         inspector = inspect(connection)
         for name in names:
             real = database.backend.name(name)

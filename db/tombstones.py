@@ -12,7 +12,8 @@ from sqlalchemy.sql.sqltypes import NULLTYPE
 from db.backend import bound
 from db.engine import Database, Prepared, Session
 from db.errors import Refused
-from db.objects import Added, Location, NewObject
+from db.fields import Fielded
+from db.objects import Added, Location
 
 TOMBSTONES = "dgate_tombstones"
 # What becomes of the file: it goes, or it stays although no row names it.
@@ -78,7 +79,7 @@ class Tombstones:
         self._database.write(lambda session: self.put(session, kind, {place: ""}))
 
     def of_replaced(
-        self, session: Session, objects: Sequence[NewObject], results: list[Added | Refused]
+        self, session: Session, objects: Sequence[Fielded], results: list[Added | Refused]
     ) -> list[Added | Refused]:
         """Note the files that entering `objects` made superfluous, in the same transaction; returns the results."""
         superfluous = {}

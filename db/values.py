@@ -153,5 +153,10 @@ def _normal(value: str, column: Column) -> str:
         old = _OLD_DATE.fullmatch(value)
         return "".join(old.groups()) if old else value
     if column.dicom_type == "DT_MSTR" and "\\" in value:
-        return "\\".join(part.strip(" ") for part in value.split("\\"))
+        return each_part_stripped(value)
     return value
+
+
+def each_part_stripped(value: str) -> str:
+    """Return the values of an element, joined with backslashes, without padding."""
+    return "\\".join(part.strip(" ") for part in value.split("\\"))

@@ -26,6 +26,7 @@ from server.jobs import JobKind, JobRunner
 from server.jobs.recompress import RECOMPRESS
 from server.listener import Listener
 from server.log import Logs, console_host
+from server.pipeline.entered import Handed
 from server.pipeline.reconcile import adopt_leftovers, after_worker, leave_clean, reconcile, reconcile_behind
 from server.server import Server
 from server.soplist import SopList
@@ -57,7 +58,7 @@ def build(configuration: Configuration, *, overrides: Mapping[str, str] | None =
     storage = Storage(configuration.storage, base)
     schema_file = base / settings.kFactorFile
     schema = load_schema(schema_file if schema_file.exists() else None, configuration.db)
-    return Server(
+    built = Server(
         base=base,
         ini=configuration.ini,
         settings=settings,
@@ -71,6 +72,8 @@ def build(configuration: Configuration, *, overrides: Mapping[str, str] | None =
         reload=partial(reload_settings, overrides=dict(overrides or {})),
         new_uid=UidMaker(configuration.storage.UIDPrefix, uid_offset),
     )
+    built.index.report_to(Handed(built))
+    return built
 
 
 def reload_settings(server: Server, *, overrides: Mapping[str, str]) -> None:
@@ -133,11 +136,13 @@ class Work:
         """Fold the database in and note that all is well, unless something was killed (not `clean`) or never began."""
         self.close()
         self._server.index.close()
+        if self._server.index.in_flight:
+            log.error("***Objects were stored whose rows cannot be entered; the next start does it from their files")
         if clean and not self._unclean:
             leave_clean(self._server)
 
     def close(self) -> None:
-        """End what runs beside the database: jobs, the web server, codec processes."""
+        """End what runs beside the database: jobs, the web server, codec processes, names that are being settled."""
         self._keeper.stop()
         if self._server.jobs is not None:
             self._server.jobs.stop()
@@ -145,6 +150,7 @@ class Work:
             self._web.stop()
             self._web = None
         self._server.codecs.close()
+        self._server.storage.close()
 
     def _start_web(self) -> None:
         """Start the web server if one is asked for. Without its port the archive works all the same."""

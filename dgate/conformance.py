@@ -96,7 +96,7 @@ def _services() -> Iterator[str]:
 
 
 _MEANINGS: tuple[tuple[str, int, str], ...] = (
-    ("all", Status.SUCCESS, "done; of a C-STORE: the file is written and the index committed"),
+    ("all", Status.SUCCESS, "done; of a C-STORE: the file is written and every query finds the object"),
     ("all", Status.PROCESSING_FAILURE, "an error of the server's own, see its log"),
     ("all", Status.SOP_CLASS_NOT_SUPPORTED, "the command does not belong to the SOP class"),
     ("all", Status.UNRECOGNISED_OPERATION, "an unknown command"),

@@ -76,6 +76,7 @@ def _opened(server: Server, invocation: Invocation) -> Iterator[None]:
                 server.index.ensure_tables()
         yield
     finally:
+        server.storage.close()
         server.index.close()
         if clean:
             leave_clean(server)

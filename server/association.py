@@ -16,6 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
+from db.objects import Checked
 from server.authority import caller_for
 from server.commandset import (
     AFFECTED_SOP_CLASS,
@@ -64,6 +65,7 @@ class AcceptedAssociation(Association):
         self.server = server
         self.thread_number = 0
         self.done: Counter[str] = Counter()
+        self.checked = Checked()
         self._held: deque[Message] = deque()
         self._problem = ""
         self._last_busy = -math.inf

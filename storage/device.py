@@ -75,7 +75,7 @@ class Device:
 
     def free_mb(self) -> int:
         """MB (of 1024 * 1024 bytes) that can still be written; raises OSError when the directory is gone."""
-        status = os.statvfs(self.root)
+        status = os.statvfs(self.root_name)
         return status.f_bavail * status.f_frsize // MB
 
     def space(self) -> DeviceSpace:
@@ -97,10 +97,15 @@ class Device:
         if not os.access(self.root, os.W_OK | os.X_OK) or not os.access(self.staging, os.W_OK | os.X_OK):
             raise DeviceError(f"{key} = {self.root}: cannot write there; give it to the user that dgate runs as")
 
+    def check_full(self, error: OSError) -> None:
+        """Raise DeviceFull for the error of a full file system, quota or file size limit; return for others."""
+        if error.errno in _OUT_OF_SPACE:
+            raise DeviceFull(f"{self.name}: {error.strerror}") from error
+
     @property
     def reporting_full(self) -> _ReportingFull:
         """A context that turns the errors of a full file system, quota or file size limit into DeviceFull."""
-        return _ReportingFull(self.name)
+        return _ReportingFull(self)
 
 
 class _ReportingFull:
@@ -108,7 +113,7 @@ class _ReportingFull:
 
     __slots__ = ("_device",)
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
 
     def __enter__(self) -> None:
@@ -117,8 +122,8 @@ class _ReportingFull:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, OSError) and error.errno in _OUT_OF_SPACE:
-            raise DeviceFull(f"{self._device}: {error.strerror}") from error
+        if isinstance(error, OSError):
+            self._device.check_full(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,9 @@ class Devices:
 
     def choose(self) -> Device:
         """The first device with room; raises DeviceFull when there is none."""
-        for device in self.with_room():
-            return device
+        for device in self.all:
+            if self.has_room(device):
+                return device
         raise self.none_has_room()
 
     def none_has_room(self) -> DeviceFull:

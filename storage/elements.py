@@ -33,6 +33,16 @@ MAX_DEPTH = 64
 
 # The longest head of an element.
 _HEADER = 12
+# By byte order: the head without a VR, that with one, a length behind the VR, and the tag of an item.
+_READERS = {
+    order: (
+        Struct(f"{order}HHL").unpack_from,
+        Struct(f"{order}HH2sH").unpack_from,
+        Struct(f"{order}L").unpack_from,
+        Struct(f"{order}HH").pack(ITEM >> 16, ITEM & 0xFFFF),
+    )
+    for order in "<>"
+}
 _SMALL_BLOCK = 1024
 _FIRST_BLOCK = 16 * 1024
 _LARGE_BLOCK = 64 * 1024
@@ -83,6 +93,11 @@ class HeldData:
         self._file: BinaryIO | None = None
         self._start = 0
         self._rest: PlainData | None = None
+
+    @property
+    def held(self) -> bytes | None:
+        """All of it, when all of it is in memory."""
+        return self._head if len(self._head) == self.size else None
 
     def load(self, position: int) -> bytes:
         left = len(self._head) - position
@@ -153,23 +168,25 @@ def name(tag: int) -> str:
     return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
+# Called with a tag, the position of its head, that of the value behind it, and the length it gives.
+See = Callable[[int, int, int, int], None]
+
+
 class Cursor:
     """A place in a data set and the walk from there over elements and items.
 
     Whoever takes an element of undefined length from the walk must move over it before taking the next:
-    with `items`, and `elements` inside them.
+    with `items`, and `elements` inside them. `see` is called with every head that is come to.
     """
 
-    def __init__(self, data: Data, transfer_syntax: str) -> None:
-        little_endian = is_little_endian(transfer_syntax)
-        order = "<" if little_endian else ">"
+    def __init__(self, data: Data, transfer_syntax: str, see: See | None = None) -> None:
         self.data = data
-        self.little_endian = little_endian
+        self.little_endian = is_little_endian(transfer_syntax)
         self.position = 0
-        self._implicit_header = Struct(f"{order}HHL").unpack_from
-        self._explicit_header = Struct(f"{order}HH2sH").unpack_from
-        self._long_length = Struct(f"{order}L").unpack_from
-        self._item_tag = Struct(f"{order}HH").pack(0xFFFE, 0xE000)
+        self._implicit_header, self._explicit_header, self._long_length, self.item_tag = _READERS[
+            "<" if self.little_endian else ">"
+        ]
+        self._see = see
         self._walked = 0
         self._base = 0
         self._block = data.load(0)
@@ -195,17 +212,19 @@ class Cursor:
         an element does not fit.
         """
         block, base, position = self._block, self._base, self.position
-        explicit_header, long_length, short_vrs = self._explicit_header, self._long_length, SHORT_VRS
+        explicit_header, long_length, short_vrs, see = self._explicit_header, self._long_length, SHORT_VRS, self._see
         limit = self.data.size if end is None else end
         tag = walked = 0
+        last = base + len(block) - _HEADER
         while position < limit:
-            at = position - base
-            if not 0 <= at <= len(block) - 12:
+            if not base <= position <= last:
                 self._account(walked)
                 walked = 0
                 if not self._load(position, tag, may_end=limit == InflatedData.UNKNOWN):
                     break
-                block, base, at = self._block, self._base, 0
+                block, base = self._block, self._base
+                last = base + len(block) - _HEADER
+            at = position - base
             group, element, vr, length = explicit_header(block, at)
             tag = group << 16 | element
             if tag > stop:
@@ -220,6 +239,8 @@ class Cursor:
                     # Also where some writers turn implicit inside sequences of explicit data.
                     vr = b""
                     (length,) = long_length(block, at + 4)
+            if see is not None:
+                see(tag, position, value, length)
             if group == 0xFFFE or not (tag or length):
                 position = self._delimiter(tag, position, length, end)
                 if tag == ITEM_DELIMITER and end is None:
@@ -230,6 +251,7 @@ class Cursor:
                 self.position = value
                 yield tag, vr, length
                 block, base, position = self._block, self._base, self.position
+                last = base + len(block) - _HEADER
                 continue
             position = value + length
             if position > limit:
@@ -237,7 +259,9 @@ class Cursor:
             if only is None or tag in only:
                 self.position = value
                 yield tag, vr, length
-                block, base = self._block, self._base
+                if block is not self._block:
+                    block, base = self._block, self._base
+                    last = base + len(block) - _HEADER
         self._account(walked)
         self.position = position
         if end is None or position > limit:
@@ -256,6 +280,8 @@ class Cursor:
             self._account(1)
             group, element, length = self._implicit_header(self._block, position - self._base)
             tag = group << 16 | element
+            if self._see is not None:
+                self._see(tag, position, position + 8, length)
             position += 8
             if tag == SEQUENCE_DELIMITER:
                 if end is None:
@@ -286,7 +312,7 @@ class Cursor:
 
     def looks_like_items(self) -> bool:
         """Whether the value the cursor stands at begins as that of a sequence does."""
-        return self.value(4) == self._item_tag
+        return self.value(4) == self.item_tag
 
     def looks_explicit(self) -> bool:
         """Whether the element the cursor stands at has a VR; for UN, which may hold either (PS3.5 6.2.2)."""

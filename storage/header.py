@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,10 +21,23 @@ from storage.elements import (
     open_data,
 )
 from storage.errors import NotDicom
+from storage.layout import Layouts
 from storage.structure import EVERY_ITEM, SPECIFIC_CHARACTER_SET, Branch, Plan, TagPath, Walk
-from storage.text import value_text
+from storage.text import plain_text, value_text
+from storage.transfer import is_deflated
 
-__all__ = ["ANYWHERE", "Header", "Item", "NotDicom", "TagPath", "in_item", "read_header", "read_items", "vr_of"]
+__all__ = [
+    "ANYWHERE",
+    "Header",
+    "Item",
+    "NotDicom",
+    "TagPath",
+    "in_item",
+    "read_header",
+    "read_held",
+    "read_items",
+    "vr_of",
+]
 
 # First member of a path (ANYWHERE, tag): the first element of that tag, on the top level or in any sequence.
 ANYWHERE = -1
@@ -47,7 +61,10 @@ _AMBIGUOUS = {"US or SS": "US", "US or OW": "OW", "US or SS or OW": "OW", "OB or
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Values of one object by path: decoded, several joined by backslashes; an absent element is an absent key."""
+    """Values of one object by path: decoded, several joined by backslashes; an absent element is an absent key.
+
+    `values` must not be changed: what is read of the next object begins with it.
+    """
 
     values: Mapping[TagPath, str]
     character_set: str = ""
@@ -74,7 +91,30 @@ def read_header(
     Raises NotDicom when the bytes are no data set, when they are cut before reading is done, or when there is
     neither a SOP class nor a SOP instance UID. Values are cut at 64 KiB.
     """
-    plan, stop = _planned(frozenset(wanted))
+    wanted = frozenset(wanted)
+    if whole and isinstance(source, HeldData) and source.held is not None:
+        return read_held(source.held, transfer_syntax, wanted)
+    return _walk(source, transfer_syntax, wanted, whole=whole)
+
+
+def read_held(data: bytes, transfer_syntax: str, wanted: Collection[TagPath]) -> Header:
+    """Read what `read_header` with `whole` reads, of a data set that is in memory; raises what that raises.
+
+    Those of one series mostly have one structure, and cost little more than their values from the second on.
+    """
+    wanted = frozenset(wanted)
+    layouts = _layouts(wanted, transfer_syntax)
+    found = layouts and layouts.find(data, whole=True)
+    if found:
+        return Header(found[0], found[1])
+    header = _walk(HeldData(data, len(data), lambda: io.BytesIO(data)), transfer_syntax, wanted, whole=True)
+    if layouts:
+        layouts.learn(data, header.character_set, whole=True)
+    return header
+
+
+def _walk(source: BinaryIO | HeldData, transfer_syntax: str, wanted: frozenset[TagPath], *, whole: bool) -> Header:
+    plan, stop = _planned(wanted)
     raw: _Raw = {}
     cursor = Cursor(open_data(source, transfer_syntax, 0 if whole else _INFLATED_HEADER), transfer_syntax)
     Walk(cursor, _into(raw)).top(plan, EVERY_TAG if whole else stop)
@@ -94,12 +134,24 @@ def read_beginning(head: bytes, transfer_syntax: str, wanted: Collection[TagPath
 
     None when these do not tell, which is so unless all but the value of the last element is there.
     """
+    wanted = frozenset(wanted)
+    layouts = _layouts(wanted, transfer_syntax)
+    found = layouts and layouts.find(head, whole=False)
+    if found:
+        return Early(Header(found[0], found[1]), found[2])
+    early = _walk_beginning(head, transfer_syntax, wanted)
+    if early is not None and layouts:
+        layouts.learn(head, early.header.character_set, whole=False)
+    return early
+
+
+def _walk_beginning(head: bytes, transfer_syntax: str, wanted: frozenset[TagPath]) -> Early | None:
     raw: _Raw = {}
     try:
         cursor = Cursor(BeginningData(head), transfer_syntax)
         walk = Walk(cursor, _into(raw))
         try:
-            walk.top(_planned(frozenset(wanted))[0])
+            walk.top(_planned(wanted)[0])
         except Beyond as beyond:
             if beyond.position > 0 and walk.depth == 0:
                 return Early(_header(raw, wanted, cursor.little_endian), beyond.position)
@@ -118,15 +170,24 @@ def _into(raw: _Raw) -> Callable[[TagPath, bytes, bytes, bytes], None]:
 def _header(raw: _Raw, wanted: Collection[TagPath], little_endian: bool) -> Header:
     if not any(raw.get(path, (b"", b""))[1] for path in (_SOP_CLASS, _SOP_INSTANCE)):
         raise NotDicom("it has neither a SOP class nor a SOP instance UID")
+    character_set = raw[_CHARSET][1].decode("latin-1").strip(" \0") if _CHARSET in raw else ""
+    for always in (_SOP_CLASS, _SOP_INSTANCE, _CHARSET):
+        if always not in wanted:
+            raw.pop(always, None)
     values = {}
     for path, (vr, value, charset) in raw.items():
-        if path not in wanted:
-            continue
-        if vr in STRING_VRS and value.isascii() and b"\x1b" not in value and b"\0" not in value[:-1]:
-            values[path] = value.decode("ascii").rstrip(" \0")  # nearly every value; `value_text` comes to the same
-        else:
-            values[path] = value_text(_effective_vr(path[-1], vr), value, charset, little_endian)
-    return Header(values, raw[_CHARSET][1].decode("latin-1").strip(" \0") if _CHARSET in raw else "")
+        text = plain_text(value) if vr in STRING_VRS else None  # nearly every value
+        values[path] = value_text(_effective_vr(path[-1], vr), value, charset, little_endian) if text is None else text
+    return Header(values, character_set)
+
+
+@lru_cache(maxsize=32)
+def _layouts(wanted: frozenset[TagPath], transfer_syntax: str) -> Layouts | None:
+    """Return what is remembered of data sets read so; none where a walk goes by more than their structure."""
+    plan, _ = _planned(wanted)
+    if plan.anywhere or is_deflated(transfer_syntax):
+        return None
+    return Layouts(transfer_syntax, plan, wanted, _effective_vr)
 
 
 @dataclass(frozen=True, slots=True)

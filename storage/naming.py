@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from storage.cleaning import clean, clean_uid, safe_path
 from storage.descriptor import parse_descriptor
@@ -34,8 +35,7 @@ SYNTAXES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(NamedTuple):
     """What a name is made of besides the object: who brought it to whom, in which form, when, as the how-manieth."""
 
     calling: str = ""
@@ -90,6 +90,10 @@ _WHOLE = (None, None)
 _SLICE = re.compile(r"\[(\d{0,5}),(\d{1,5})\]")
 
 
+# What a piece of a template gives for the values of an object and the circumstances.
+_Render = Callable[[Mapping[TagPath, str], Naming], str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A piece of a template: literal text, an element of the object, or a circumstance; the latter two cut to `cut`."""
@@ -100,21 +104,31 @@ class _Part:
     circumstance: Callable[[Naming], str] | None = None
     cut: tuple[int | None, int | None] = _WHOLE
 
-    def render(self, header: Header, naming: Naming) -> str:
-        if self.literal:
-            return self.literal
-        value = self.circumstance(naming) if self.circumstance else self.write(header.values.get(self.path))
-        return value if self.cut is _WHOLE else value[slice(*self.cut)]
+    def renderer(self) -> _Render:
+        """A function for it, which costs less than asking each time what it is."""
+        literal, path, write, circumstance, cut = self.literal, self.path, self.write, self.circumstance, self.cut
+        if literal:
+            return lambda values, naming: literal
+
+        def whole(values: Mapping[TagPath, str], naming: Naming) -> str:
+            return circumstance(naming) if circumstance is not None else write(values.get(path))
+
+        piece = slice(*cut)
+        return whole if cut is _WHOLE else lambda values, naming: whole(values, naming)[piece]
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A FileNameSyntax, read: the elements it needs, and whether another counter gives another name."""
+    """A FileNameSyntax, read: the elements it needs, and whether another counter gives another name.
 
-    parts: tuple[_Part, ...]
+    It is `bare` when it ends in ``.v2``, `plain` in ``.dcm``.
+    """
+
+    renderers: tuple[_Render, ...]
     tags: frozenset[TagPath]
     counted: bool
     bare: bool
+    plain: bool
 
     def is_bare(self, transfer_syntax: str) -> bool:
         """Whether objects of that transfer syntax are written as `.v2`, which can hold implicit little endian only."""
@@ -122,7 +136,10 @@ class Template:
 
     def name(self, header: Header, naming: Naming) -> str:
         """Make the path below the device root: relative, ``/`` separated, always safe, always one regen takes."""
-        path = "".join([part.render(header, naming) for part in self.parts])
+        values = header.values
+        path = "".join([render(values, naming) for render in self.renderers])
+        if self.plain:
+            return safe_path(path, naming.limit)
         if path[-3:].lower() == ".v2" and naming.transfer_syntax != IMPLICIT_LITTLE:
             path = f"{path[:-3]}.dcm"
         elif not is_object_name(path.rpartition("/")[2]):
@@ -159,10 +176,11 @@ def read_syntax(syntax: str) -> Template:
     if any(not component.strip(".") for component in shape.split("/")):
         raise ValueError(f"FileNameSyntax = {text}: a part is empty or of dots only; name files below the device")
     return Template(
-        parts,
+        tuple(part.renderer() for part in parts),
         frozenset(part.path for part in parts if part.path),
         any(part.circumstance is _CIRCUMSTANCES["counter"] for part in parts),
         text.lower().endswith(".v2"),
+        text.endswith(".dcm"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from struct import pack, unpack_from
 from typing import BinaryIO
@@ -44,16 +45,19 @@ class ObjectFile:
 
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     """Build the preamble, the prefix and group 0002 of a file; raises NotDicom for what cannot be a UID."""
-    elements = b"".join(
-        (
-            b"\2\0\1\0OB\0\0\2\0\0\0\0\1",
-            _short(_SOP_CLASS, b"UI", _uid(sop_class)),
-            _short(_SOP_INSTANCE, b"UI", _uid(sop_instance)),
-            _short(_TRANSFER_SYNTAX, b"UI", _uid(transfer_syntax)),
-            _IMPLEMENTATION,
-        )
+    before, behind = _around_instance(sop_class, transfer_syntax)
+    instance = _uid(sop_instance)
+    length = len(before) + 8 + len(instance) + len(behind)
+    return b"".join(
+        (_BEGINNING, pack("<L", length), before, pack("<HH2sH", 2, 3, b"UI", len(instance)), instance, behind)
     )
-    return bytes(_PREAMBLE) + _MAGIC + _short(0x00020000, b"UL", pack("<L", len(elements))) + elements
+
+
+@lru_cache(maxsize=256)
+def _around_instance(sop_class: str, transfer_syntax: str) -> tuple[bytes, bytes]:
+    """What stands before and behind the SOP instance UID in group 0002."""
+    before = b"\2\0\1\0OB\0\0\2\0\0\0\0\1" + _short(_SOP_CLASS, b"UI", _uid(sop_class))
+    return before, _short(_TRANSFER_SYNTAX, b"UI", _uid(transfer_syntax)) + _IMPLEMENTATION
 
 
 def read_object_file(path: Path) -> ObjectFile:
@@ -142,3 +146,5 @@ _IMPLEMENTATION = _short(0x00020012, b"UI", _uid(IMPLEMENTATION_CLASS)) + _short
     b"SH",
     IMPLEMENTATION_VERSION.encode().ljust(len(IMPLEMENTATION_VERSION) + len(IMPLEMENTATION_VERSION) % 2),
 )
+# To the length of the group.
+_BEGINNING = bytes(_PREAMBLE) + _MAGIC + pack("<HH2sH", 2, 0, b"UL", 4)

@@ -17,9 +17,10 @@ from typing import BinaryIO
 from storage.device import MB, Device, Devices
 from storage.elements import HeldData
 from storage.errors import DeviceFull, StorageError, TooLarge
-from storage.header import Early, Header, TagPath, read_beginning, read_header
+from storage.header import Early, Header, TagPath, read_beginning, read_header, read_held
 from storage.part10 import ObjectFile, file_meta
 from storage.staged import StagedFile
+from storage.staging import Staging
 from storage.transfer import is_deflated
 
 # More than one PDU of 128 KB: small objects, which come at the highest rate, are written in one go.
@@ -36,7 +37,15 @@ class Spool:
     """
 
     def __init__(
-        self, sop_class: str, sop_instance: str, transfer_syntax: str, *, bare: bool, limit: int, devices: Devices
+        self,
+        sop_class: str,
+        sop_instance: str,
+        transfer_syntax: str,
+        *,
+        bare: bool,
+        limit: int,
+        devices: Devices,
+        staging: Staging,
     ) -> None:
         self.sop_class = sop_class
         self.sop_instance = sop_instance
@@ -45,8 +54,10 @@ class Spool:
         self._bare = bare
         self._limit = limit
         self._devices = devices
+        self._staging = staging
         self._head: list[bytes | bytearray] = []
         self._staged: StagedFile | None = None
+        self._copy: StagedFile | None = None
         self._offset = 0
         self._unchecked = 0
         self._ended = False
@@ -55,10 +66,10 @@ class Spool:
         self._error: StorageError | OSError | None = None
 
     @classmethod
-    def adopt(cls, file: ObjectFile, staged: StagedFile, devices: Devices) -> Spool:
+    def adopt(cls, file: ObjectFile, staged: StagedFile, devices: Devices, staging: Staging) -> Spool:
         """Make one of a complete temporary file that an earlier process left behind."""
         uids = (file.sop_class, file.sop_instance, file.transfer_syntax)
-        spool = cls(*uids, bare=not file.offset, limit=0, devices=devices)
+        spool = cls(*uids, bare=not file.offset, limit=0, devices=devices, staging=staging)
         spool._staged = staged
         spool._offset = file.offset
         spool.size = file.length
@@ -87,7 +98,7 @@ class Spool:
         self._check()
         if self._staged is None:
             return io.BytesIO(b"".join(self._head))
-        source = self._staged.path.open("rb")
+        source = self._staged.open()
         source.seek(self._offset)
         return source
 
@@ -100,6 +111,8 @@ class Spool:
         self._check()
         if self._early is not None and self._early.end == self.size and wanted is self._wanted:
             return self._early.header
+        if self._staged is None:
+            return read_held(b"".join(self._head), self.transfer_syntax, wanted)
         with closing(self.data()) as data:
             return read_header(data, self.transfer_syntax, wanted, whole=True)
 
@@ -121,41 +134,49 @@ class Spool:
             out.writelines(self._head)
         return scratch
 
+    def end(self) -> None:
+        """Let go of all but what of a stored file nobody need wait for: that is left to `discard`. Never raises."""
+        self._ended = True
+        self._head = []
+        for file in (self._staged, self._copy):
+            if file is not None and not file.waits:
+                self._let_go(file)
+
     def discard(self) -> None:
         """Let go of everything but a stored file; may be called at any time, and again. Never raises."""
         self._ended = True
         self._head = []
         staged, self._staged = self._staged, None
-        if staged is not None:
-            # What stays behind is found by `stale_parts`.
-            with contextlib.suppress(OSError):
-                staged.discard()
+        copy, self._copy = self._copy, None
+        for file in (staged, copy):
+            if file is not None:
+                self._let_go(file)
+
+    def _let_go(self, file: StagedFile) -> None:
+        # What stays behind is found by `stale_parts`.
+        with contextlib.suppress(OSError):
+            file.discard()
 
     def stage(self, device: Device, *, bare: bool) -> StagedFile:
         """Return the object, whole, as a temporary file on `device`; raises what `open` and writing raise.
 
-        It is the spool's own where that fits, which `owns` tells; else a copy that the caller discards or publishes.
+        It is the spool's, which lets go of it in `discard`, or before when it makes another one.
         """
         self._check()
         if self._staged is not None and self._staged.device == device and (self._offset == 0) == bare:
             return self._staged
+        former, self._copy = self._copy, None
+        if former is not None:
+            former.discard()
         meta = b"" if bare else file_meta(self.sop_class, self.sop_instance, self.transfer_syntax)
-        copy = StagedFile.create(device, bare=bare)
-        try:
-            if self._staged is None:
-                copy.write(meta, *self._head)
-            else:
-                copy.write(meta)
-                with self.open() as source:
-                    shutil.copyfileobj(source, copy, _PIECE)
-        except BaseException:
-            copy.discard()
-            raise
+        if self._staged is None:
+            self._copy = self._staging.create(device, bare=bare, content=(meta, *self._head))
+            return self._copy
+        self._copy = copy = self._staging.create(device, bare=bare)
+        copy.write(meta)
+        with self.open() as source:
+            shutil.copyfileobj(source, copy, _PIECE)
         return copy
-
-    def owns(self, staged: StagedFile) -> bool:
-        """Whether a staged file is the spool's own, which `discard` removes unless it was published."""
-        return staged is self._staged
 
     def _check(self) -> None:
         if self._error is not None:
@@ -187,7 +208,7 @@ class Spool:
     def _spill(self) -> None:
         """Go on in a temporary file."""
         meta = b"" if self._bare else file_meta(self.sop_class, self.sop_instance, self.transfer_syntax)
-        self._staged = StagedFile.create(self._devices.choose(), bare=self._bare)
+        self._staged = self._staging.create(self._devices.choose(), bare=self._bare)
         self._offset = len(meta)
         self._staged.write(meta, *self._head)
         if self._wanted and not is_deflated(self.transfer_syntax):

@@ -6,14 +6,23 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-from storage.device import STAGING, Device
+from storage.device import Device
+from storage.durable import sync_names
+
+if TYPE_CHECKING:
+    from storage.spares import Spares
+
+Buffer = bytes | bytearray | memoryview
 
 SUFFIX = ".part"
 SCRATCH = ".work"
@@ -27,48 +36,102 @@ _ATTEMPTS = 100
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # As far as the umask lets it, like ConQuest: web servers and groups share archives.
 _MODE = 0o666
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Longer than the steps in which the kernel notes times, 10 ms at most.
-_STEP_NS = 100_000_000
+# The end of a sealed name: checksum (CRC-32) and size in bytes.
+SEALED = re.compile(r"-([0-9a-f]{8})-(\d{1,18})\.(?:dcm|v2)\.part$")
 
 
 class StagedFile:
-    """A temporary file on a device: written, then published under a final name or discarded.
+    """A temporary file on a device: written, then published under a final name and discarded.
+
+    Most have a name among the temporary files of the device, which tells the process and whether it will hold a bare
+    data set. With `spares` it begins without one (`storage/spares.py`), and nothing of it is left when the process is
+    killed. One that is `sealed` has size and checksum in its name when `finish` returns, by which what a power cut
+    left of it is known to be whole; it keeps that name when it is published and discarded, until `remove_temporary`.
 
     Every method raises DeviceFull when the device runs out of space, and OSError otherwise.
     """
 
-    def __init__(self, device: Device, name: str, descriptor: int) -> None:
+    __slots__ = (
+        "_adopted",
+        "_bare",
+        "_checksum",
+        "_descriptor",
+        "_finished_ns",
+        "_name",
+        "_published",
+        "_size",
+        "_spares",
+        "device",
+        "sealed",
+    )
+
+    def __init__(
+        self,
+        device: Device,
+        name: str,
+        descriptor: int,
+        *,
+        bare: bool = False,
+        spares: Spares | None = None,
+        sealed: bool = False,
+        adopted: bool = False,
+    ) -> None:
         self.device = device
+        self.sealed = sealed
+        self._adopted = adopted
         self._name = name
         self._descriptor = descriptor
+        self._bare = bare
+        self._spares = spares
+        self._checksum = self._size = self._finished_ns = 0
+        self._published = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still open behind its publication, to be ended by `discard`."""
+        return self._descriptor >= 0
 
     @property
     def path(self) -> Path:
-        """Where it is while it has no final name."""
+        """Where it is while it has no final name; one that had no name is given one for good."""
+        if not self._name:
+            self._name = _temporary_name(self.device, bare=self._bare)
+            name_unnamed(self._descriptor, self._name)
         return Path(self._name)
 
     @classmethod
     def create(cls, device: Device, *, bare: bool) -> StagedFile:
-        """Create an empty one; its name tells the process, and whether it will hold a bare data set."""
-        name = _temporary_name(device, "v2" if bare else "dcm")
-        with device.reporting_full:
+        """Create an empty one."""
+        name = _temporary_name(device, bare=bare)
+        return cls(device, name, _created(device, name), bare=bare)
+
+    @classmethod
+    def create_sealed(cls, device: Device, *, bare: bool, content: Sequence[Buffer] = ()) -> StagedFile:
+        """Create one that will be sealed, of all it is to hold or empty.
+
+        What is known from the beginning it has in the name that it is made with.
+        """
+        name = _temporary_name(device, bare=bare)
+        if content:
+            name = _sealed_name(name, *_summed(content))
+        file = cls(device, name, _created(device, name), bare=bare, sealed=True)
+        if content:
             try:
-                descriptor = os.open(name, _WRITE, _MODE)
-            except FileNotFoundError:
-                device.staging.mkdir(exist_ok=True)
-                descriptor = os.open(name, _WRITE, _MODE)
-        return cls(device, name, descriptor)
+                file.write(*content)
+            except BaseException:
+                file.discard()
+                raise
+        return file
 
     @classmethod
     def adopt(cls, device: Device, path: Path) -> StagedFile:
-        """Take over one that an earlier process left behind, complete."""
-        return cls(device, str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        """Take over one that an earlier process left behind, complete; its temporary name is the caller's to remove."""
+        return cls(device, str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC), adopted=True)
 
     @classmethod
     def take(cls, device: Device, path: Path) -> StagedFile:
         """Take over a complete file of another name on the device, which holds an object with its file meta."""
-        name = _temporary_name(device, "dcm")
+        name = _temporary_name(device, bare=False)
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.rename(path, name)
@@ -77,50 +140,98 @@ class StagedFile:
             raise
         return cls(device, name, descriptor)
 
-    def write(self, *buffers: bytes | bytearray | memoryview) -> None:
+    def open(self) -> BinaryIO:
+        """Return a reader of its own that stands at the beginning of the file."""
+        return open(self._name or f"/proc/self/fd/{self._descriptor}", "rb")
+
+    def write(self, *buffers: Buffer) -> None:
         """Append buffers, all of them."""
-        with self.device.reporting_full:
+        try:
             written = os.writev(self._descriptor, buffers)
-            for buffer in buffers:
-                if written >= len(buffer):
-                    written -= len(buffer)
-                    continue
-                rest = memoryview(buffer)[written:]
-                written = 0
-                while rest:
-                    rest = rest[os.write(self._descriptor, rest) :]
+            if written < sum(map(len, buffers)):
+                self._write_rest(buffers, written)
+        except OSError as error:
+            self.device.check_full(error)
+            raise
+        if self.sealed:
+            self._checksum, self._size = _summed(buffers, self._checksum, self._size)
 
     def finish(self, *, safe: bool) -> None:
-        """Close the file, once; when this returns and it is `safe`, what was written survives a power cut."""
-        if self._descriptor < 0:
+        """Note that the file is complete, once; when this returns and it is `safe`, it survives a power cut.
+
+        So does the name of one that is sealed. One without a name stays open until it is discarded.
+        """
+        if self._finished_ns:
             return
-        with self.device.reporting_full:
-            try:
-                now = _later()
-                os.utime(self._descriptor, ns=(now, now))
+        self._finished_ns = now = _later()
+        try:
+            if not self._name:
                 if safe:
+                    os.fdatasync(self._descriptor)
+                return
+            try:
+                os.utime(self._descriptor, ns=(now, now))
+                if self.sealed and not SEALED.search(self._name):
+                    name = _sealed_name(self._name, self._checksum, self._size)
+                    os.rename(self._name, name)
+                    self._name = name
+                    os.fsync(self._descriptor)
+                elif safe:
                     os.fdatasync(self._descriptor)
             finally:
                 self._close()
+        except OSError as error:
+            self.device.check_full(error)
+            raise
 
     def publish(self, name: str) -> str:
         """Give the file its final name below the device root and return it whole; FileExistsError when it is taken."""
         final = f"{self.device.root_name}/{name}"
-        with self.device.reporting_full:
+        try:
             for _ in range(_ATTEMPTS):
                 try:
-                    self._link(final)
+                    if self._name:
+                        self._link(final)
+                    else:
+                        name_unnamed(self._descriptor, final)
                 except FileNotFoundError:
-                    _make_directory(Path(final).parent)
+                    _make_directory(Path(final).parent, self.device.root)
                 else:
+                    self._published = True
                     return final
+        except OSError as error:
+            self.device.check_full(error)
+            raise
         raise FileNotFoundError(errno.ENOENT, "a directory disappears again and again", str(Path(final).parent))
 
+    def temporary(self) -> str:
+        """The name that a published file keeps because it is sealed."""
+        return self._name
+
     def discard(self) -> None:
-        """Remove the file, unless it has its final name."""
-        self._close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._name)
+        """Let go of the file: end what may follow its publication, or remove it, if it has no final name."""
+        if self._descriptor >= 0:
+            try:
+                if self._published:
+                    os.utime(self._descriptor, ns=(self._finished_ns, self._finished_ns))
+            finally:
+                self._close()
+                if self._spares is not None:
+                    self._spares.refill(self.device)
+        if self._name and not self._adopted and not (self._published and self.sealed):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name)
+            self._name = ""
+
+    def _write_rest(self, buffers: Sequence[Buffer], written: int) -> None:
+        for buffer in buffers:
+            if written >= len(buffer):
+                written -= len(buffer)
+                continue
+            rest = memoryview(buffer)[written:]
+            written = 0
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
 
     def _link(self, final: str) -> None:
         try:
@@ -135,24 +246,63 @@ class StagedFile:
             except OSError:
                 os.unlink(final)
                 raise
-        else:
-            # It has its final name: a second one that cannot be taken away is removed at the next start.
-            with contextlib.suppress(OSError):
-                os.unlink(self._name)
+            self.sealed = False
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
             os.close(descriptor)
+
+
+def remove_temporary(name: str) -> None:
+    """Take the temporary name of a published file away; one that stays is removed at the next start."""
+    with contextlib.suppress(OSError):
+        os.unlink(name)
+
+
+def name_unnamed(descriptor: int, name: str) -> None:
+    """Give an open file that has no name one, which replaces none; raises OSError.
+
+    By ``linkat``, which Python calls only when it is given a directory; an absolute path has no use for it.
+    """
+    os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _sealed_name(name: str, checksum: int, size: int) -> str:
+    """The name of a temporary file with what tells that it is whole."""
+    process, dot, kind = name.rpartition(SUFFIX)[0].rpartition(".")
+    return f"{process}-{checksum:08x}-{size}{dot}{kind}{SUFFIX}"
+
+
+def _summed(buffers: Iterable[Buffer], checksum: int = 0, size: int = 0) -> tuple[int, int]:
+    for buffer in buffers:
+        checksum = zlib.crc32(buffer, checksum)
+        size += len(buffer)
+    return checksum, size
+
+
+def _created(device: Device, name: str) -> int:
+    """Create a temporary file; the descriptor."""
+    try:
+        try:
+            return os.open(name, _WRITE, _MODE)
+        except FileNotFoundError:
+            device.staging.mkdir(exist_ok=True)
+            sync_names(device.root, [device.root])
+            return os.open(name, _WRITE, _MODE)
+    except OSError as error:
+        device.check_full(error)
+        raise
 
 
 def scratch_file(device: Device) -> Path:
     """Name a file to work on, which is never taken for an object that arrived; whoever makes it removes it."""
     device.staging.mkdir(exist_ok=True)
-    return Path(_temporary_name(device, "dcm").removesuffix(SUFFIX) + SCRATCH)
+    return Path(_temporary_name(device, bare=False).removesuffix(SUFFIX) + SCRATCH)
 
 
-def _temporary_name(device: Device, kind: str) -> str:
+def _temporary_name(device: Device, *, bare: bool) -> str:
+    kind = "v2" if bare else "dcm"
     return f"{device.staging_name}/{os.getpid()}-{next(_serial)}-{secrets.token_hex(4)}.{kind}{SUFFIX}"
 
 
@@ -171,81 +321,11 @@ def _later() -> int:
         return _latest
 
 
-class DurableDirectories:
-    """Makes names of files survive a power cut, remembering which directories are known to.
-
-    Threads may share one.
-    """
-
-    def __init__(self) -> None:
-        # What a name was and was in when both were synced: another one is told by the inodes, which are given out
-        # again at once, and by the time at which the directory above changed.
-        self._known: dict[str, tuple[int, int, int]] = {}
-
-    def settle(self, directory: Path, root: Path) -> None:
-        """Sync `directory`, and those above it up to `root` whose own names this process has not made durable yet."""
-        new: dict[str, tuple[int, int, int]] = {}
-        while True:
-            descriptor = os.open(directory, _DIRECTORY)
-            try:
-                inode = os.fstat(descriptor).st_ino
-                _sync(descriptor)
-            finally:
-                os.close(descriptor)
-            if directory == root:
-                break
-            above = os.stat(directory.parent)
-            sign = (inode, above.st_ino, above.st_mtime_ns)
-            if self._known.get(str(directory)) == sign:
-                break
-            # The time goes in steps: in one that is not over a second change would leave it as it is.
-            if time.time_ns() - above.st_mtime_ns > _STEP_NS:
-                new[str(directory)] = sign
-            directory = directory.parent
-        if len(self._known) > 100_000:
-            self._known.clear()
-        self._known.update(new)
-
-
-def stale_parts(devices: Iterable[Device], *, alone: bool) -> list[tuple[Device, Path]]:
-    """List temporary files that nobody writes any more.
-
-    `alone`: the caller holds the devices and has started no workers, so all are stale; otherwise those of processes
-    that still run are left out.
-    """
-    return _stale(devices, SUFFIX, alone=alone)
-
-
-def remove_stale_scratch(devices: Iterable[Device], *, alone: bool) -> None:
-    """Remove files that were being worked on when their process ended; `alone` as above."""
-    for _, path in _stale(devices, SCRATCH, alone=alone):
-        path.unlink(missing_ok=True)
-
-
-def _stale(devices: Iterable[Device], suffix: str, *, alone: bool) -> list[tuple[Device, Path]]:
-    found = []
-    for device in devices:
-        with contextlib.suppress(FileNotFoundError):
-            for path in sorted((device.root / STAGING).glob(f"*{suffix}")):
-                if alone or not _is_running(path.name.partition("-")[0]):
-                    found.append((device, path))
-    return found
-
-
-def _is_running(process: str) -> bool:
-    if not (process.isascii() and process.isdigit() and len(process) < 10):
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _make_directory(directory: Path) -> None:
+def _make_directory(directory: Path, root: Path) -> None:
     """Make a directory and those above it, unless a delete takes one away meanwhile: then the caller tries again."""
+    if not root.is_dir():
+        # What was mounted there is not any more, perhaps.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -256,12 +336,3 @@ def _make_directory(directory: Path) -> None:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
     except FileNotFoundError:
         pass
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Network file systems that have no such operation keep names themselves.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise

@@ -8,8 +8,9 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from storage.cleaning import numbered
 from storage.device import (
@@ -22,24 +23,28 @@ from storage.device import (
     lock_devices,
     relative_names,
 )
+from storage.durable import sync_names
 from storage.errors import DeviceError, DeviceFull, MissingFile, UnsafePath
-from storage.header import Header, TagPath
+from storage.header import Header, TagPath, read_header
+from storage.leftovers import remove_stale_scratch, stale_parts
 from storage.naming import Naming, read_syntax
 from storage.part10 import read_object_file
 from storage.settings import StorageSettings
 from storage.spool import Spool
-from storage.staged import DurableDirectories, StagedFile, remove_stale_scratch, scratch_file, stale_parts
+from storage.staged import StagedFile, scratch_file
+from storage.staging import Staging
 from storage.touched import TouchedDirectories
 from storage.transfer import IMPLICIT_LITTLE
 
 # Different counters to try for one second's names, and copies of one object side by side, before giving up.
 _COUNTERS = 0x10000
 _COPIES = 100_000
+_SOP_CLASS: TagPath = (0x00080016,)
+_SOP_INSTANCE: TagPath = (0x00080018,)
 _MAG = re.compile(r"(MAG\d+)(?:\..*)?", re.IGNORECASE | re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """A file that has its final name: the device and the name below its root, as the index keeps them."""
 
     device: str
@@ -65,8 +70,9 @@ class Storage:
         self._template = read_syntax(settings.FileNameSyntax)
         self._temporary = base / settings.TempDir if settings.TempDir else None
         self._counter = itertools.count()
-        self._durable = DurableDirectories()
-        self.touched = TouchedDirectories(safe=settings.Durability == "safe")
+        safe = settings.Durability == "safe"
+        self._staging = Staging(safe=safe)
+        self.touched = TouchedDirectories(safe=safe)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -100,6 +106,14 @@ class Storage:
         """Claim the devices for this server until closed; raises DeviceBusy when another one has them."""
         return lock_devices(self.devices)
 
+    def close(self) -> None:
+        """Make the names of stored files durable that are not yet, and end what does so beside; it may go on again."""
+        self._staging.close()
+
+    def is_settled(self, device: Device) -> bool:
+        """Whether no process has temporary files on a device, and all names there are durable; raises OSError."""
+        return not stale_parts((device,), alone=True)
+
     def space(self) -> tuple[DeviceSpace, ...]:
         """How full each device is; one whose directory is gone has 0 MB."""
         spaces = []
@@ -119,24 +133,40 @@ class Storage:
             bare=self._template.is_bare(transfer_syntax),
             limit=self.settings.MaxObjectSize * MB,
             devices=self._devices,
+            staging=self._staging,
         )
 
     def store(self, spool: Spool, header: Header, *, calling: str, called: str) -> StoredFile:
         """Give a spooled object its file on the first device with room, under a name that no other file has.
 
-        With ``Durability = safe`` the file and its name survive a power cut when this returns. Raises DeviceFull,
-        TooLarge, NotDicom for impossible UIDs, or OSError; nothing is left of the object then.
+        With ``Durability = safe`` the file survives a power cut when this returns, under this or a temporary name.
+        Raises DeviceFull, TooLarge, NotDicom for impossible UIDs, or OSError; nothing is left of the object then. What
+        is left to do of a stored file is done by `Spool.discard`, which may come when the sender has its answer.
         """
         try:
-            refused = self._devices.none_has_room()
-            for device in self._in_order(spool):
+            stored = self._stored(spool, header, calling, called)
+        except BaseException:
+            spool.discard()
+            raise
+        spool.end()
+        return stored
+
+    def _stored(self, spool: Spool, header: Header, calling: str, called: str) -> StoredFile:
+        limit = self.settings.MaxFileNameLength
+        naming = Naming(calling, called, spool.transfer_syntax, int(time.time()), next(self._counter), limit)
+        name = self._template.name(header, naming)
+        first = spool.device or self._devices.choose()
+        try:
+            return self._place(spool, first, name, self._other_names(name, header, naming))
+        except DeviceFull as error:
+            refused = error
+        for device in self._devices.with_room():
+            if device != first:
                 try:
-                    return self._place(spool, device, self._names(spool, header, calling, called))
+                    return self._place(spool, device, name, self._other_names(name, header, naming))
                 except DeviceFull as error:
                     refused = error
-            raise refused
-        finally:
-            spool.discard()
+        raise refused
 
     def locate(self, device: str, file: str) -> Path:
         """Find the file of an index entry: on its device, on that one's mirror, then on any device or mirror.
@@ -178,33 +208,53 @@ class Storage:
                 path = root / name
                 if path != but and os.path.lexists(path):
                     _remove_below(root, path)
+                    self._staging.forget(str(path))
                     break
 
     def leftovers(self, *, alone: bool) -> list[Path]:
-        """List temporary files of processes that ended; with `alone`, of any: nobody else uses the devices.
+        """List temporary files of processes that ended, latest first; `alone`: of any, as nobody else uses the devices.
 
-        What has its final name already is removed on the way.
+        What has its final name already is removed on the way, as `remove_linked` does. Raises OSError.
         """
         remove_stale_scratch(self.devices, alone=alone)
+        self.remove_linked(alone=alone)
         found = []
         for _, path in stale_parts(self.devices, alone=alone):
             with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def remove_linked(self, *, alone: bool) -> None:
+        """Remove temporary names of files that have their final one, of processes as in `leftovers`.
+
+        That must not be lost in a power cut, and lies in a directory that was noted: to be called before these are
+        forgotten. Raises OSError.
+        """
+        linked: dict[Device, list[Path]] = {}
+        for device, path in stale_parts(self.devices, alone=alone):
+            with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_nlink > 1:
-                    path.unlink()
-                else:
-                    found.append(path)
-        return found
+                    linked.setdefault(device, []).append(path)
+        for device, paths in linked.items():
+            sync_names(device.root, [device.root / directory for directory in self.touched.noted(device)])
+            for path in paths:
+                path.unlink(missing_ok=True)
 
     def adopt(self, leftover: Path) -> Spool:
         """Take over a temporary file that `leftovers` lists; the caller checks that it is complete, then stores it.
 
-        Raises NotDicom or OSError, and the file stays.
+        It stays whatever comes of that, until the caller removes it. Raises NotDicom or OSError.
         """
         file = read_object_file(leftover)
         device = next((device for device in self.devices if leftover.parent == device.staging), None)
         if device is None:
             raise DeviceError(f"{leftover} is no temporary file of a device")
-        return Spool.adopt(file, StagedFile.adopt(device, leftover), self._devices)
+        if not file.sop_instance:
+            with leftover.open("rb") as source:
+                source.seek(file.offset)
+                header = read_header(source, file.transfer_syntax, (_SOP_CLASS, _SOP_INSTANCE))
+            file = replace(file, sop_class=header.text(*_SOP_CLASS), sop_instance=header.text(*_SOP_INSTANCE))
+        return Spool.adopt(file, StagedFile.adopt(device, leftover), self._devices, self._staging)
 
     def scratch(self, *, passing: bool = False) -> Path:
         """Name a file to work on, on a device with room; its maker removes it, or a start when it was killed.
@@ -217,7 +267,7 @@ class Storage:
         """Take over a complete object file named by `scratch` as if it had arrived; raises NotDicom or OSError."""
         file = read_object_file(made)
         device = next(device for device in self.devices if made.parent == device.staging)
-        return Spool.adopt(file, StagedFile.take(device, made), self._devices)
+        return Spool.adopt(file, StagedFile.take(device, made), self._devices, self._staging)
 
     def store_beside(self, spool: Spool, device: str, file: str) -> StoredFile:
         """Give a spooled object a file beside another, under the name of that but for the extension, or numbered.
@@ -235,58 +285,42 @@ class Storage:
             stem, dot, extension = name.rpartition(".")
             again = (f"{stem.removesuffix('_1')}{dot}{extension}",) if stem.endswith("_1") else ()
             numbers = (numbered(name, number, limit) for number in range(1, _COPIES))
-            return self._place(spool, home, itertools.chain((name,), again, numbers))
+            return self._place(spool, home, name, itertools.chain(again, numbers))
         finally:
             spool.discard()
 
     def _name_at(self, root: Path) -> str:
         return next(device.name for device in self.devices if device.root == root)
 
-    def _in_order(self, spool: Spool) -> Iterator[Device]:
-        """Devices to try: the one that holds the spooled bytes, which had room for them, then the others."""
-        first = spool.device
-        if first is not None:
-            yield first
-        yield from (device for device in self._devices.with_room() if device != first)
-
-    def _names(self, spool: Spool, header: Header, calling: str, called: str) -> Iterator[str]:
-        """Names to try, best first."""
-        limit = self.settings.MaxFileNameLength
-        name = ""
-        for _ in range(_COUNTERS if self._template.counted else 1):
-            naming = Naming(calling, called, spool.transfer_syntax, int(time.time()), next(self._counter), limit)
+    def _other_names(self, name: str, header: Header, naming: Naming) -> Iterator[str]:
+        """Names to try when `name` is taken, best first."""
+        for _ in range(1, _COUNTERS if self._template.counted else 1):
+            naming = naming._replace(time_s=int(time.time()), counter=next(self._counter))
             name = self._template.name(header, naming)
             yield name
-        yield from (numbered(name, number, limit) for number in range(1, _COPIES))
+        yield from (numbered(name, number, naming.limit) for number in range(1, _COPIES))
 
-    def _place(self, spool: Spool, device: Device, names: Iterator[str]) -> StoredFile:
-        first = next(names)
-        safe = self.settings.Durability == "safe"
-        staged = spool.stage(device, bare=first[-3:].lower() == ".v2")
-        try:
-            staged.finish(safe=safe)
-            for name in itertools.chain((first,), names):
-                self.touched.before_write(device, name)
+    def _place(self, spool: Spool, device: Device, name: str, others: Iterator[str]) -> StoredFile:
+        staged = spool.stage(device, bare=name[-3:].lower() == ".v2")
+        staged.finish(safe=self._staging.safe)
+        first = name
+        while True:
+            self.touched.before_write(device, name)
+            try:
+                full_name = staged.publish(name)
+                break
+            except FileExistsError:
                 try:
-                    full_name = staged.publish(name)
-                except FileExistsError:
-                    continue
-                stored = StoredFile(device.name, name, full_name)
-                if safe:
-                    self._settle(device, stored.path)
-                return stored
-        finally:
-            if not spool.owns(staged):
-                staged.discard()
-        raise DeviceError(f"{device.name}: no name like {first} is free")
-
-    def _settle(self, device: Device, path: Path) -> None:
-        try:
-            with device.reporting_full:
-                self._durable.settle(path.parent, device.root)
-        except BaseException:
-            _remove_below(device.root, path)
-            raise
+                    name = next(others)
+                except StopIteration:
+                    raise DeviceError(f"{device.name}: no name like {first} is free") from None
+        if self._staging.safe:
+            try:
+                self._staging.settle(staged, full_name)
+            except BaseException:
+                _remove_below(device.root, Path(full_name))
+                raise
+        return StoredFile(device.name, name, full_name)
 
     def _roots(self, device: str) -> Iterator[Path]:
         """Where a file of a device may be, likeliest first (spec: its device, its mirror, all devices, all mirrors)."""

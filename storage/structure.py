@@ -87,11 +87,12 @@ class Walk:
         self._level(self._cursor.data.size, self._cursor.implicit, plan, b"", 0, stop)
 
     def _level(self, end: int | None, implicit: bool, plan: Plan, charset: bytes, depth: int, stop: int) -> None:
-        cursor, take = self._cursor, self._take
+        cursor, take, value_of, branches = self._cursor, self._take, self._cursor.value, plan.branches
+        longest_plain = -1 if plan.anywhere else MAX_VALUE
         for tag, vr, length in cursor.elements(end, implicit, plan.only, stop):
-            branch = plan.branches.get(tag, _NO_BRANCH)
-            if vr in _PLAIN_VRS and length <= MAX_VALUE and not plan.anywhere:  # nearly every element
-                value = cursor.value(length)
+            branch = branches.get(tag, _NO_BRANCH)
+            if vr in _PLAIN_VRS and length <= longest_plain:  # nearly every element
+                value = value_of(length)
                 if tag == SPECIFIC_CHARACTER_SET:
                     charset = value
                 if branch.path is not None:

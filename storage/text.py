@@ -32,6 +32,7 @@ _NUMBERS = {
     "FD": ("d", 8),
     "AT": ("HH", 4),
 }
+_INTEGERS = frozenset("HhLlQq")
 _DIGITS = {"FL": (6, 9), "FD": (15, 17)}
 
 
@@ -52,6 +53,12 @@ def value_text(vr: str, value: bytes, charset: bytes, little_endian: bool) -> st
     return _decode(value, _encodings(charset), _RESETS_IN_NAMES if vr in _NAME_VRS else _RESETS_IN_TEXT).rstrip(" ")
 
 
+def plain_text(value: bytes) -> str | None:
+    """Write a string of printable ASCII signs as `value_text` does, whatever its VR; None for any other."""
+    text = value.rstrip(b" \0").decode("latin-1")
+    return text if text.isascii() and text.isprintable() else None
+
+
 def encoded_text(text: str, charset: bytes) -> bytes:
     """Write text as a value in the character set of a (0008,0005) value; NotConvertible when that has no such signs."""
     first = charset.partition(b"\\")[0].strip(b" \0")
@@ -64,6 +71,8 @@ def encoded_text(text: str, charset: bytes) -> bytes:
 
 def _numbers(vr: str, value: bytes, order: str) -> str:
     form, size = _NUMBERS[vr]
+    if len(value) == size and form in _INTEGERS:  # nearly always
+        return str(unpack(order + form, value)[0])
     whole = value[: len(value) - len(value) % size]
     numbers = iter_unpack(order + form, whole)
     if vr == "AT":

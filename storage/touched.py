@@ -9,12 +9,11 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from storage.device import Device
-from storage.staged import DurableDirectories
+from storage.durable import sync_names
 
 JOURNAL = "dgate.touched"
 
@@ -106,24 +105,6 @@ class TouchedDirectories:
                 os.close(descriptor)
             if new and self._safe:
                 sync_names(device.root, [path.parent])
-
-
-def sync_names(root: Path, directories: Iterable[Path]) -> None:
-    """Make changes to the names in directories below `root` survive a power cut; raises OSError.
-
-    For a directory that is gone itself this is done where its name was.
-    """
-    durable = DurableDirectories()
-    for directory in directories:
-        here = directory
-        while True:
-            try:
-                durable.settle(here, root)
-                break
-            except (FileNotFoundError, NotADirectoryError):
-                if here == root:
-                    raise
-                here = here.parent
 
 
 def _lines(device: Device) -> list[bytes]:

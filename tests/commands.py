@@ -114,6 +114,7 @@ class Site:
 
     def rows(self, table: str, columns: str) -> list[tuple[object, ...]]:
         """Rows of a SQLite index, sorted."""
+        self.daemon.server.index.locate("")  # whoever asks the index has it commit what was handed over
         with sqlite3.connect(self.directory / "dbase" / "conquest.db3") as connection:
             rows = connection.execute(f"SELECT {columns} FROM {table}").fetchall()
         connection.close()

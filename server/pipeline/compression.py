@@ -50,9 +50,9 @@ def compressed(server: Server, spool: Spool, text: str) -> tuple[Spool, Header] 
     What the code does not fit, and what a codec fails, crashes or hangs on, stays as it was received, with a line in
     the log. Whoever gets a spool ends it, and the one given.
     """
-    code = code_of(text)
-    if code.keeps(spool.transfer_syntax) or _is_done(code, spool.transfer_syntax):
+    if _is_as_asked(text, spool.transfer_syntax):
         return None
+    code = code_of(text)
     if code.codec.code in NOT_OF_PIXELS:
         _stays(code, spool, "this is not done yet")
         return None
@@ -106,9 +106,11 @@ def _stays(code: Code, spool: Spool, why: str) -> None:
     )
 
 
-def _is_done(code: Code, transfer_syntax: str) -> bool:
-    """Whether an object is in the best form of a code already, as its transfer syntax tells."""
-    return code.codec.makes[:1] == (transfer_syntax,) and code.factor is None
+@lru_cache(maxsize=1024)
+def _is_as_asked(text: str, transfer_syntax: str) -> bool:
+    """Whether a code leaves an object as it is, or it is in the code's best form already, as its syntax tells."""
+    code = code_of(text)
+    return code.keeps(transfer_syntax) or (code.codec.makes[:1] == (transfer_syntax,) and code.factor is None)
 
 
 def count(server: Server, before: str, done: Transcoded, code: str = "") -> None:

@@ -14,9 +14,9 @@ from db.query import Query
 from db.tombstones import DELETED, DETACHED
 from server.server import Server
 from storage.device import relative_names
+from storage.durable import sync_names
 from storage.errors import MissingFile, StorageError
 from storage.header import TagPath
-from storage.touched import sync_names
 
 log = logging.getLogger("dgate")
 
@@ -56,6 +56,8 @@ def delete(server: Server, objects: Iterable[StoredObject], *, files: bool = Tru
     if is_safe(server):
         server.index.sync()
     if not files:
+        if is_safe(server):
+            _sync_names(server, removed)
         log.info("Removed %d images from the database, their files stay", len(removed))
         return len(removed)
     log.info("RemoveFiles %d images", len(removed))
@@ -135,9 +137,14 @@ def settle(server: Server, locations: Iterable[Location]) -> None:
     """Forget tombstones of files that are gone, which first must be so after a power cut too."""
     gone = list(locations)
     if is_safe(server):
-        for device in server.storage.devices:
-            below = {path.parent for location in gone for path in paths_of(server, location)}
-            here = [path for path in below if path.is_relative_to(device.root)]
-            # The temporary names they had once must not come back either, for the next start to adopt.
-            sync_names(device.root, [*here, device.staging] if here else [])
+        _sync_names(server, gone)
     server.index.tombstones.forget(gone)
+
+
+def _sync_names(server: Server, locations: Iterable[Location]) -> None:
+    """Make it survive a power cut whether there are files at these places."""
+    below = {path.parent for location in locations for path in paths_of(server, location)}
+    for device in server.storage.devices:
+        here = [path for path in below if path.is_relative_to(device.root)]
+        # The temporary names they had once must not come back either, for the next start to adopt.
+        sync_names(device.root, [*here, device.staging] if here else [])

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from pathlib import Path
 
+from db.objects import Checked
 from server.pipeline.compression import compressed, incoming_code
-from server.pipeline.delete import sweep
+from server.pipeline.entered import follow_up, let_go
 from server.server import Server
-from server.status import Mismatch, cause
-from storage.errors import StorageError
+from server.status import Mismatch
 from storage.header import Header
 from storage.spool import Spool
 from storage.store import StoredFile
-
-log = logging.getLogger("dgate")
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
     """An object on its way in: its spooled data set, what was said of it, and who brought it to whom.
 
-    `code` is the compression code asked for with ``~xx``; None means the one of the settings.
+    `code` is the compression code asked for with ``~xx``; None means the one of the settings. `checked` is kept by
+    whoever brings many objects; with it, rows may be handed over instead of committed.
     """
 
     spool: Spool
@@ -35,10 +32,11 @@ class Incoming:
     calling: str
     called: str
     code: str | None = None
+    checked: Checked | None = None
 
 
 def ingest(server: Server, incoming: Incoming) -> str:
-    """Store one object: when this returns, its file has its final name and its rows are committed.
+    """Store one object: when this returns, its file has its final name and every query finds it.
 
     Returns the line for the log that says so, which need not keep the sender waiting.
 
@@ -48,16 +46,16 @@ def ingest(server: Server, incoming: Incoming) -> str:
     """
     header = _checked_header(server, incoming)
     server.counters.add("ImagesReceived")
-    keep = server.storage.settings.IgnoreRewrite
-    if keep and server.index.locate(incoming.sop_instance) is not None:
+    settings = server.storage.settings
+    if settings.IgnoreRewrite and server.index.locate(incoming.sop_instance) is not None:
         return f"Object already stored, ignored (IgnoreRewrite): {incoming.sop_instance}"
     spool = incoming.spool
-    made = compressed(server, spool, incoming_code(server.storage.settings, incoming.code))
+    made = compressed(server, spool, incoming_code(settings, incoming.code))
     if made is not None:
         spool.discard()
         spool, header = made
     stored = server.storage.store(spool, header, calling=incoming.calling, called=incoming.called)
-    return _enter(server, header, stored, replace=not keep)
+    return _enter(server, header, stored, incoming.checked, replace=not settings.IgnoreRewrite)
 
 
 def _checked_header(server: Server, incoming: Incoming) -> Header:
@@ -74,31 +72,22 @@ def _checked_header(server: Server, incoming: Incoming) -> Header:
     return header
 
 
-def _enter(server: Server, header: Header, stored: StoredFile, *, replace: bool) -> str:
-    """Commit the rows, then let go of the file that lost: the new one when it is refused, else the earlier copy."""
+def _enter(server: Server, header: Header, stored: StoredFile, checked: Checked | None, *, replace: bool) -> str:
+    """Enter the row, then let go of the file that lost: the new one when it is refused, else the earlier copy."""
+    index, values = server.index, header.values
+    if checked is not None and replace and index.hand_over(values, stored.device, stored.file, checked):
+        server.counters.add("ImagesSaved")
+        return f"Written file: {stored.full_name}"
     try:
-        added = server.index.add(header.values, stored.device, stored.file, replace=replace)
+        added = index.add(values, stored.device, stored.file, replace=replace)
     except BaseException:
-        _let_go(server, stored.device, stored.file)
+        let_go(server, stored.device, stored.file)
         raise
-    for warning in added.warnings:
-        log.warning("%s in file: %s", warning, stored.path)
+    if checked is not None:
+        checked.add(values, added)
+    follow_up(server, added, stored.device, stored.file, stored.path)
     if not added.stored:
         # Another association brought the same object first, and IgnoreRewrite keeps that one.
-        _let_go(server, stored.device, stored.file)
         return f"Object already stored, ignored (IgnoreRewrite): {added.sop_instance}"
     server.counters.add("ImagesSaved")
-    if added.previous is None:
-        return f"Written file: {stored.full_name}"
-    # With a database from Windows the row may have named, with other separators, what is the new file now.
-    _let_go(server, added.previous.device, added.previous.file, but=stored.path)
-    sweep(server)
-    return f"Rewritten file: {stored.full_name}"
-
-
-def _let_go(server: Server, device: str, file: str, *, but: Path | None = None) -> None:
-    """Remove a file that no row names: one that stays is litter, and neither undoes a success nor hides a failure."""
-    try:
-        server.storage.remove(device, file, but=but)
-    except (OSError, StorageError) as error:
-        log.error("***Cannot remove a file on %s that is not needed any more: %s", device, cause(error))
+    return f"{'Written' if added.previous is None else 'Rewritten'} file: {stored.full_name}"

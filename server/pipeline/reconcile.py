@@ -18,10 +18,11 @@ from server.pipeline.delete import is_gone, is_safe, paths_of, settle
 from server.pipeline.ingest import Incoming, ingest
 from server.pipeline.regen import regenerate_file
 from server.server import Server
-from server.status import Mismatch
+from server.status import Mismatch, cause
 from storage.device import Device
-from storage.errors import MissingFile, NotDicom, StorageError
+from storage.errors import MissingFile, NotDicom, StorageError, TooLarge
 from storage.header import Header, read_header
+from storage.leftovers import is_sealed
 from storage.part10 import read_object_file
 from storage.scan import is_object_name, object_files
 
@@ -49,6 +50,7 @@ def reconcile(server: Server) -> list[Device]:
     reconcile_directories(server, {device: touched.noted(device) for device in server.storage.devices})
     if is_safe(server):
         server.index.sync()
+    server.storage.remove_linked(alone=True)
     for device in server.storage.devices:
         if device not in unknown:
             touched.clear(device)
@@ -62,11 +64,12 @@ def reconcile(server: Server) -> list[Device]:
 def leave_clean(server: Server) -> None:
     """Note that files and index agree, after the index was closed; only for who holds the devices alone.
 
-    Does nothing when the index could not be brought to rest: the next start looks once more.
+    Does nothing when the index or the names of files could not be brought to rest: the next start looks once more.
     """
     for device in server.storage.devices:
         try:
-            if server.index.at_rest and server.storage.touched.noted(device):
+            at_rest = server.index.at_rest and server.storage.is_settled(device)
+            if at_rest and server.storage.touched.noted(device):
                 server.storage.touched.clear(device)
         except (OSError, StorageError) as error:
             log.error("***%s: cannot note that the index has all of it: %s", device.name, error)
@@ -147,36 +150,52 @@ def adopt_leftovers(server: Server, *, alone: bool = True, trusted: bool = True)
     """Deal with the temporary files of earlier processes; `alone` is who holds the devices and has no workers yet.
 
     Who is not removes them: whoever sent one knows, and may have sent the object again already. Those of before a power
-    cut are not `trusted`: bytes that were not synced are zeros then, perhaps. None of them was acknowledged, so nothing
-    is lost by removing one; but a peer may not send again what it believes to have sent. Raises DatabaseError: then the
-    files stay for the next start.
+    cut are not `trusted`: bytes that were not synced are zeros then, perhaps. But one whose name tells that it is whole
+    may have been acknowledged and lost its final name; it is adopted, the latest of an object first, or stays until a
+    start can. Nothing is lost by removing another; but a peer may not send again what it believes to have sent. Raises
+    DatabaseError: then the files stay for the next start.
     """
-    deleted = _deleted(server)
+    candidates = {}
     for leftover in server.storage.leftovers(alone=alone):
-        # A power cut may bring back a name that was taken away when the file had its final one, gone since.
-        if alone and trusted and not _is_outdated(server, leftover, deleted) and _adopted(server, leftover):
-            log.info("Adopted an object that was whole when the server stopped: %s", leftover.name)
+        try:
+            sealed = alone and is_sealed(leftover)
+        except OSError:
+            sealed = True  # nobody can tell now
+        if sealed or (alone and trusted):
+            candidates[leftover] = sealed
         else:
-            leftover.unlink(missing_ok=True)
-            log.info("Removed what was written of an object when the server stopped: %s", leftover.name)
+            _remove_leftover(leftover)
+    deleted = _deleted(server)
+    for leftover, sealed in candidates.items():
+        try:
+            # A power cut may bring back a name that was taken away when the file had its final one, gone since.
+            if not _is_outdated(server, leftover, deleted) and _adopted(server, leftover, sealed=sealed):
+                leftover.unlink(missing_ok=True)
+                log.info("Adopted an object that was whole when the server stopped: %s", leftover.name)
+            else:
+                _remove_leftover(leftover)
+        except (StorageError, Refused, OSError) as error:
+            log.error("***%s cannot be adopted and waits for the next start: %s", leftover.name, cause(error))
 
 
-def _adopted(server: Server, leftover: Path) -> bool:
+def _remove_leftover(leftover: Path) -> None:
+    leftover.unlink(missing_ok=True)
+    log.info("Removed what was written of an object when the server stopped: %s", leftover.name)
+
+
+def _adopted(server: Server, leftover: Path, *, sealed: bool) -> bool:
+    """Store what was left; False when it is not worth keeping. Raises what keeps it from being stored now."""
     try:
         spool = server.storage.adopt(leftover)
-        note = ingest(
-            server,
-            Incoming(
-                spool=spool,
-                sop_class=spool.sop_class,
-                sop_instance=spool.sop_instance,
-                transfer_syntax=spool.transfer_syntax,
-                calling="",
-                called=server.ae_title,
-            ),
-        )
+        uids = (spool.sop_class, spool.sop_instance, spool.transfer_syntax)
+        try:
+            note = ingest(server, Incoming(spool, *uids, calling="", called=server.ae_title))
+        finally:
+            spool.discard()
         log.info("%s", note)
-    except (StorageError, Mismatch, Refused, OSError) as error:
+    except (NotDicom, TooLarge, Mismatch, Refused) as error:
+        if sealed and isinstance(error, Refused):
+            raise  # its row may have been handed over
         log.info("%s is not whole: %s", leftover.name, error)
         return False
     return True
@@ -185,13 +204,13 @@ def _adopted(server: Server, leftover: Path) -> bool:
 def _is_outdated(server: Server, leftover: Path, deleted: Mapping[str, int]) -> bool:
     """Whether the object of a temporary file was stored again, or deleted, after that was written."""
     try:
-        uid = read_object_file(leftover).sop_instance
+        uid = _header(server, leftover).text(*SOP_INSTANCE)
         written_ns = leftover.stat().st_mtime_ns
         if deleted.get(uid, 0) >= written_ns:
             return True
         named = server.index.locate(uid)
         return named is not None and server.storage.locate(named.device, named.file).stat().st_mtime_ns >= written_ns
-    except (NotDicom, MissingFile, OSError):
+    except (NotDicom, MissingFile):
         return False
 
 
@@ -256,7 +275,7 @@ class _Taker:
         self.entered = 0
 
     def take(self, path: Path, *, ours: bool) -> None:
-        """Enter a file, or else remove it if it is `ours`: stored here since the index was last known to be whole."""
+        """Enter a file; an outdated one goes if it is `ours`: stored since the index was last known to be whole."""
         server = self._server
         place = server.storage.place(path)
         assert place is not None, "it lies on a device"
@@ -278,15 +297,14 @@ class _Taker:
             if ours:
                 server.storage.remove(location.device, location.file)
             return
-        self._enter(path, header, location, other, ours=ours)
+        self._enter(path, header, location, other)
 
-    def _enter(self, path: Path, header: Header, location: Location, other: Location | None, *, ours: bool) -> None:
+    def _enter(self, path: Path, header: Header, location: Location, other: Location | None) -> None:
         server = self._server
         (result,) = server.index.add_many([NewObject(header.values, location.device, location.file)])
         if isinstance(result, Refused):
-            log.error("***No row names %s, which is %s: %s", path, "removed" if ours else "not entered", result)
-            if ours:
-                server.storage.remove(location.device, location.file)
+            # It may have been acknowledged, when its row was handed over.
+            log.error("***No row names %s, which cannot be entered: %s", path, result)
             return
         self.entered += 1
         log.info("Entered a file that was stored when the server stopped: %s", path)

@@ -30,6 +30,7 @@ def store(request: Request, server: Server) -> Answer:
             calling=association.calling,
             called=called,
             code=code or None,
+            checked=association.checked,
         ),
     )
     request.tally("stored")

@@ -12,6 +12,7 @@ from server.running import Running
 from server.server import CommandRunner, Outcome, Server
 from server.status import Status
 from server.workers.channel import Channel
+from server.workers.children import CORE
 from server.workers.door import answer
 from server.workers.page import OPEN, THREADS, Page
 from server.workers.state import Follower, Publisher
@@ -61,6 +62,7 @@ class CoreRunning(Running):
 def run_core(server: Server, work: Work, channel: Channel, door: Channel, page: Page, *, again: bool) -> int:
     """Be the core until the supervisor says stop; the exit status."""
     server.running = running = CoreRunning(channel, page)
+    server.index.share(page.rows, CORE)
     Follower(server, page)()
     if not work.start(again=again):
         channel.send({"kind": "failed"})

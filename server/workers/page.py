@@ -1,11 +1,13 @@
-"""The memory that all processes of a server share: numbers, and the state that commands change."""
+"""The memory that all processes of a server share: numbers, rows, and the state that commands change."""
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import threading
+
+from db.rings import Rings
+from db.sharing import FileLock
 
 # Cells of 64 bits. Reading or writing one is a single access, so it is never seen half changed.
 GENERATION = 0
@@ -28,7 +30,9 @@ class Page:
     Locks are the kernel's, by process, and end with it, so that one who is killed holds up nobody.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 1) -> None:
+        """Have a ring for rows for each of so many processes."""
+        self.rows = Rings(processes)
         self._file = os.memfd_create("dgate", os.MFD_CLOEXEC)
         os.ftruncate(self._file, _NUMBERS + 2 * _STATE)
         self._memory = mmap.mmap(self._file, 0)
@@ -75,24 +79,3 @@ class Page:
 
 def _place(number: int) -> int:
     return _NUMBERS + number % 2 * _STATE
-
-
-class FileLock:
-    """One byte of a file as a lock between the processes that have it, and between the threads of each."""
-
-    def __init__(self, file: int, byte: int) -> None:
-        self._file = file
-        self._byte = byte
-        self._threads = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._byte)
-        except BaseException:
-            self._threads.release()
-            raise
-
-    def __exit__(self, *about: object) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte)
-        self._threads.release()

@@ -56,7 +56,7 @@ class Supervisor:
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._admissions = Admissions()
         self._threads = 0
-        self._page = Page()
+        self._page = Page(workers + 1)
         self._socket = bound(server.settings.BindAddress, server.settings.TCPPort)
         server.port = self._socket.getsockname()[1]
         self._socket.setblocking(False)

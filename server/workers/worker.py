@@ -56,6 +56,7 @@ def run_worker(server: Server, channel: Channel, door: Channel, page: Page, slot
     """Be a worker until the supervisor says stop; the exit status."""
     server.running = running = WorkerRunning(channel)
     server.counters.share(page.counters, slot)
+    server.index.share(page.rows, slot)
     server.run_command = ask(door)
     server.follow = Follower(server, page)
     associations = Associations(server, waiting)
@@ -72,6 +73,7 @@ def run_worker(server: Server, channel: Channel, door: Channel, page: Page, slot
             _begin(associations, running, socket.socket(fileno=file), message["number"], message["address"])
     associations.stop()
     server.codecs.close()
+    server.storage.close()
     server.index.close()
     server.logs.close()
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tests.benchmarks.measure import children_of_ours
 from tests.peers import ENVIRONMENT, free_port, orthanc, wait_for_port
 from tests.servers import AE, program, write_map
 
+_COMMIT_SECONDS = 5
 _LIMIT = Path(__file__).with_name("limit.c")
 
 
@@ -49,11 +51,16 @@ def ours(directory: Path, sink_port: int = 1, **settings: object) -> Iterator[Ru
 
 
 def _kept(directory: Path) -> int:
-    """The rows of the index, of which each must have its file."""
-    with closing(sqlite3.connect(f"file:{directory}/dbase/conquest.db3?mode=ro", uri=True)) as database:
-        ((rows,),) = database.execute("SELECT count(*) FROM DICOMImages")
-        ((filled,),) = database.execute("SELECT count(*) FROM DICOMImages WHERE ObjectFile LIKE 'FILLED/%'")
+    """The rows of the index, of which each must have its file; those that were handed over come a moment later."""
     found = files(directory / "MAG0")
+    deadline = time.monotonic() + _COMMIT_SECONDS
+    while True:
+        with closing(sqlite3.connect(f"file:{directory}/dbase/conquest.db3?mode=ro", uri=True)) as database:
+            ((rows,),) = database.execute("SELECT count(*) FROM DICOMImages")
+            ((filled,),) = database.execute("SELECT count(*) FROM DICOMImages WHERE ObjectFile LIKE 'FILLED/%'")
+        if found == rows - filled or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
     assert found == rows - filled, f"{rows - filled} rows and {found} files in {directory}"
     return int(rows)
 

@@ -1,7 +1,8 @@
 """A power cut at any moment: what a recorded program had on the disk by then, and what it had told its peers.
 
 `recorder.c` writes the record. The disk of this model keeps what was synced and nothing else: of what was not, each
-write, truncation and change of a name may be there, wholly or in part, or not.
+write, truncation and change of a name may be there, wholly or in part, or not. On a disk that is `covering` the first
+sync of a new file keeps, besides its bytes, the name it was made with, or has in that same directory by then.
 """
 
 from __future__ import annotations
@@ -91,6 +92,17 @@ class Directory:
     pending: list[tuple[int, dict[str, Node | None]]] = field(default_factory=list)
     now: dict[str, Node] = field(default_factory=dict)
 
+    def settle_name(self, node: Node, before: int) -> None:
+        """Keep what a file is called here, and nothing else."""
+        for number, changes in self.pending:
+            if number < before and any(named is node for named in changes.values()):
+                _rename(self.names, changes)
+        self.pending = [
+            (number, changes)
+            for number, changes in self.pending
+            if number >= before or all(named is not node for named in changes.values())
+        ]
+
     def change(self, number: int, changes: dict[str, Node | None]) -> None:
         self.pending.append((number, changes))
         _rename(self.now, changes)
@@ -108,12 +120,15 @@ Node = File | Directory
 class Disk:
     """What would be there after a power cut, event by event."""
 
-    def __init__(self, root: Path, before: Path, inodes: Mapping[Path, int]) -> None:
+    def __init__(self, root: Path, before: Path, inodes: Mapping[Path, int], *, covering: bool) -> None:
         """Take what is in `before`, a copy of `root` from when the program was started, as durable.
 
         `inodes` are those of the originals then, by which they are told.
         """
         self._root = root
+        self._covering = covering
+        # New files, and where each was made.
+        self._made_in: dict[int, Directory] = {}
         self._by_inode: dict[int, Node] = {}
         self._begun: dict[tuple[int, int], int] = {}
         self.tree = self._taken(before, root, inodes)
@@ -137,8 +152,11 @@ class Disk:
         if event.kind in "CD":
             node: Node = File() if event.kind == "C" else Directory()
             self._by_inode[event.inode] = node
+            self._made_in.pop(event.inode, None)
             if event.path:
                 self._name(number, event.path, node)
+                if event.kind == "C":
+                    self._made_in[event.inode] = self._parent(event.path)[0]
         elif event.kind == "L":
             self._name(number, event.path, self._by_inode[event.inode])
         elif event.kind == "U":
@@ -148,11 +166,18 @@ class Disk:
         elif event.kind == "B":
             self._begun[event.thread, event.inode] = number
         elif event.kind == "E":
-            self._by_inode[event.inode].settle(self._begun[event.thread, event.inode])
+            self._synced(event.inode, self._begun[event.thread, event.inode])
         elif event.kind == "T":
             _file(self._by_inode[event.inode]).time_ns = event.offset
         elif event.kind in "WZ":
             _file(self._by_inode[event.inode]).pending.append((number, event))
+
+    def _synced(self, inode: int, before: int) -> None:
+        node = self._by_inode[inode]
+        node.settle(before)
+        made_in = self._made_in.pop(inode, None)
+        if self._covering and made_in is not None:
+            made_in.settle_name(node, before)
 
     def _parent(self, path: str) -> tuple[Directory, str]:
         *parts, name = Path(path).relative_to(self._root).parts

@@ -158,7 +158,7 @@ def test_a_peer_that_stops_reading_holds_nothing_for_long(tmp_path: Path, servic
 
 
 def test_an_object_whose_rest_never_comes_leaves_nothing(tmp_path: Path) -> None:
-    write_ini(tmp_path, TCPIPTimeOut=1)
+    write_ini(tmp_path, TCPIPTimeOut=1, Durability="safe")
     made = with_pixels(ds(), rows=1024, columns=1024, frames=2)
     data = data_set_bytes(write(tmp_path / "made", made))
     with started(tmp_path) as daemon:

@@ -15,13 +15,20 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
+from db.errors import DatabaseError, LinkRefused
+from db.index import Index
 from db.query import Query
 from server.commandset import CommandSet
 from server.pipeline.fsck import fsck
+from server.pipeline.ingest import Incoming, ingest
+from server.server import Server
+from storage.part10 import read_object_file
+from storage.transfer import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from tests.commands import ask
 from tests.conformance.blackout import Disk, Event, build_recorder, events, recording
 from tests.conformance.dialogue import CONTEXTS, CT
 from tests.conformance.scu import Wire, store_elements, wire
-from tests.objects import data_set_bytes, ds, with_pixels, write
+from tests.objects import data_set_bytes, ds, encoded, with_pixels, write
 from tests.peers import free_port, running
 from tests.servers import environment, started, write_ini
 
@@ -69,7 +76,8 @@ def lives(directory: Path, old: list[Dataset]) -> list[list[Step]]:
         for number in range(8):
             made = ds(PatientID=f"P{sender}-{number % 3}", StudyDescription="first")
             if number % 2:
-                with_pixels(made, 40, 40)
+                # Every other one is too large for memory.
+                with_pixels(made, *((40, 40) if number % 4 == 1 else (300, 300)))
             uid = str(made.SOPInstanceUID)
             plan.append((uid, _bytes(directory, made)))
             if number % 3 == 0:
@@ -126,13 +134,26 @@ class Recorded:
     root: Path
     before: Path
     inodes: dict[Path, int]
+    covering: bool
     happened: list[Event]
     first: list[Step]
     plans: list[list[Step]]
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+# The program, told what kind of file system its devices lie on, and to settle names while it is recorded.
+_PROGRAM = """
+import sys
+import storage.settling, storage.staging
+storage.staging.kind_of = lambda _: sys.argv[1]
+storage.settling._PAUSE_S = 0.05
+from dgate.__main__ import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module", params=["ext4", "nfs4"])
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """A run on a file system where the sync of a new file covers its name, and on one where that is not known."""
     base = tmp_path_factory.mktemp("power")
     root, before, log = base / "archive", base / "before", base / "log"
     port = free_port()
@@ -146,7 +167,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     assert CC is not None
     library = build_recorder(base, CC)
     plans = lives(base / "made", old)
-    command = [sys.executable, "-m", "dgate", f"-w{root}"]
+    command = [sys.executable, "-c", _PROGRAM, request.param, f"-w{root}"]
     preload = {**environment(), **recording(library, root, log)}
     with running(command, port, cwd=root, stdout=subprocess.DEVNULL, env=preload) as process:
         threads = [threading.Thread(target=perform, args=(port, plan)) for plan in plans]
@@ -156,12 +177,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             thread.join(60)
         process.kill()
         process.wait()
-    return Recorded(root, before, inodes, list(events(log)), first, plans)
+    return Recorded(root, before, inodes, request.param == "ext4", list(events(log)), first, plans)
 
 
 def moments(happened: list[Event], count: int, chance: random.Random) -> list[int]:
-    """Where the power fails: behind syncs and answers, at some other points, and at the end."""
-    likely = [number + 1 for number, event in enumerate(happened) if event.kind in "EA"]
+    """Where the power fails: behind syncs, answers and changes of names, at some other points, and at the end."""
+    likely = [number + 1 for number, event in enumerate(happened) if event.kind in "EALRU"]
     others = range(1, len(happened))
     chosen = set(chance.sample(likely, min(len(likely), count))) | set(chance.sample(others, min(len(others), count)))
     return sorted({*chosen, len(happened)})
@@ -172,13 +193,13 @@ def test_whenever_the_power_fails_what_was_acknowledged_is_there_whole_and_found
     recorded: Recorded, tmp_path: Path
 ) -> None:
     chance = random.Random(7)
-    count = int(os.environ.get("SOAK_BLACKOUTS", "24"))
+    count = int(os.environ.get("SOAK_BLACKOUTS", "16"))
     stops = set(moments(recorded.happened, count, chance))
     by_number = {step.number: step for plan in recorded.plans for step in plan}
     objects = {step.uid: History([step], 1) for step in recorded.first}
     for step in by_number.values():
         objects.setdefault(step.uid, History()).steps.append(step)
-    disk = Disk(recorded.root, recorded.before, recorded.inodes)
+    disk = Disk(recorded.root, recorded.before, recorded.inodes, covering=recorded.covering)
     answered = 0
     for number, event in enumerate(recorded.happened):
         disk.happen(number, event)
@@ -195,13 +216,18 @@ def test_whenever_the_power_fails_what_was_acknowledged_is_there_whole_and_found
     assert answered == len(by_number)
 
 
-def check(directory: Path, objects: dict[str, History]) -> None:
-    """Start on what is left, and compare."""
-    write_ini(directory, Durability="safe")
+def booted(directory: Path) -> None:
+    """Let the machine have been started anew since the server on a directory was."""
     journal = directory / "MAG0" / "printer_files" / "dgate.touched"
     if journal.exists():
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
         journal.write_bytes(journal.read_bytes().replace(boot, b"the boot before the power failed"))
+
+
+def check(directory: Path, objects: dict[str, History]) -> None:
+    """Start on what is left, and compare."""
+    write_ini(directory, Durability="safe")
+    booted(directory)
     with started(directory) as daemon:
         server = daemon.server
         found = {row.sop_instance: row for row in server.index.select_objects(Query(level="IMAGE", keys={}))}
@@ -211,3 +237,132 @@ def check(directory: Path, objects: dict[str, History]) -> None:
             held = None if row is None else data_set_bytes(server.storage.locate(row.device, row.file))
             assert held in life.possible, f"{directory}: {uid} after {life.acknowledged} of {len(life.steps)} steps"
         assert found == {}
+
+
+# Final names that were not durable yet
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sync of a file cover its name, and nothing settle names but a stop."""
+    monkeypatch.setattr("storage.staging.kind_of", lambda _: "ext4")
+    monkeypatch.setattr("storage.settling._PAUSE_S", 3600)
+
+
+def put(server: Server, made: Dataset, syntax: str = EXPLICIT_LITTLE) -> bytes:
+    """Store an object; its data set."""
+    raw = encoded(made, syntax)
+    data = raw[144 + int.from_bytes(raw[140:144], "little") :]
+    uids = (str(made.SOPClassUID), str(made.SOPInstanceUID), syntax)
+    spool = server.storage.spool(*uids)
+    try:
+        spool.write(data)
+        ingest(server, Incoming(spool, *uids, "A", "B"))
+    finally:
+        spool.discard()
+    return data
+
+
+def held(server: Server) -> dict[str, bytes]:
+    """What the index has, by SOP instance: the data set in the file that it names."""
+    rows = server.index.select_objects(Query(level="IMAGE", keys={}))
+    files = {row.sop_instance: read_object_file(server.storage.locate(row.device, row.file)) for row in rows}
+    return {uid: file.path.read_bytes()[file.offset :] for uid, file in files.items()}
+
+
+@pytest.mark.usefixtures("slow")
+def test_an_object_that_lost_its_final_name_is_taken_in_by_the_one_that_tells_that_it_is_whole(tmp_path: Path) -> None:
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    write_ini(run, Durability="safe", FileNameSyntax=3)
+    bare, whole, again, gone, torn = (ds(PatientID=f"P{number}") for number in range(5))
+    with started(run) as daemon:
+        server = daemon.server
+        staging = server.storage.devices[0].staging
+        expected = {bare.SOPInstanceUID: put(server, bare, IMPLICIT_LITTLE), whole.SOPInstanceUID: put(server, whole)}
+        put(server, again)
+        put(server, gone)
+        # Their temporary names go now, and a power cut brings them back.
+        shutil.copytree(staging, tmp_path / "kept")
+        again.StudyDescription = "later"
+        expected[again.SOPInstanceUID] = put(server, again)
+        assert ask(daemon.port, f"deleteimage:{gone.SOPInstanceUID}").status == 0
+        before = set(staging.iterdir())
+        put(server, torn)
+        (part,) = set(staging.iterdir()) - before
+        shutil.copytree(run, cut)
+    for path in (tmp_path / "kept").glob("*.part"):
+        shutil.copy2(path, cut / "MAG0" / "printer_files")
+    for path in (cut / "MAG0").glob("P*/*"):
+        path.unlink()
+    # Of one object all bytes but the last ones had got to the disk, so it cannot have been acknowledged.
+    torn_part = cut / "MAG0" / "printer_files" / part.name
+    torn_part.write_bytes(torn_part.read_bytes()[:-4] + bytes(4))
+    write_ini(cut, Durability="safe", FileNameSyntax=3)
+    booted(cut)
+    for _ in range(2):
+        with started(cut) as daemon:
+            assert held(daemon.server) == expected
+            assert [str(finding) for finding in fsck(daemon.server, repair=False, alone=True)] == []
+        assert list((cut / "MAG0" / "printer_files").glob("*.part")) == []
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("error", [DatabaseError("the disk is full"), LinkRefused("another study"), OSError("broken")])
+def test_what_cannot_be_taken_in_waits_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    write_ini(run, Durability="safe")
+    made = ds(PatientID="P0")
+    with started(run) as daemon:
+        expected = {made.SOPInstanceUID: put(daemon.server, made)}
+        shutil.copytree(run, cut)
+    (final,) = (cut / "MAG0" / "P0").iterdir()
+    final.unlink()
+    (part,) = (cut / "MAG0" / "printer_files").glob("*.part")
+    write_ini(cut, Durability="safe")
+    booted(cut)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Index, "add", fail)
+        try:
+            with started(cut) as daemon:
+                assert held(daemon.server) == {}
+        except DatabaseError:
+            pass
+    assert part.exists()
+    assert list((cut / "MAG0").glob("P*/*")) == []
+    with started(cut) as daemon:
+        assert held(daemon.server) == expected
+    assert not part.exists()
+
+
+@pytest.mark.usefixtures("slow")
+def test_after_a_kill_names_are_made_durable_before_others_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, killed = tmp_path / "run", tmp_path / "killed"
+    write_ini(run, Durability="safe")
+    made = ds(PatientID="P0")
+    with started(run) as daemon:
+        expected = {made.SOPInstanceUID: put(daemon.server, made)}
+        shutil.copytree(run, killed)
+    (final,) = (killed / "MAG0" / "P0").iterdir()
+    (part,) = (killed / "MAG0" / "printer_files").glob("*.part")
+    part.unlink()
+    os.link(final, part)
+    write_ini(killed, Durability="safe")
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        synced.append(name if part.exists() else f"{name} without")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with started(killed) as daemon:
+        assert held(daemon.server) == expected
+    assert "P0" in synced
+    assert not part.exists()

@@ -235,7 +235,7 @@ def test_with_ignore_rewrite_it_is_the_earlier_file_that_stays(tmp_path: Path) -
     assert files(tmp_path) == [old]
 
 
-def test_a_file_whose_row_would_be_refused_does_not_stay(tmp_path: Path) -> None:
+def test_a_file_whose_row_is_refused_stays_and_is_named(tmp_path: Path) -> None:
     made = ds(PatientID="LINKED")
     write_ini(tmp_path)
     with started(tmp_path) as daemon:
@@ -243,11 +243,12 @@ def test_a_file_whose_row_would_be_refused_does_not_stay(tmp_path: Path) -> None
     (stored,) = files(tmp_path)
     touch(tmp_path, "LINKED")
     refused = ds(PatientID="LINKED", SeriesInstanceUID=made.SeriesInstanceUID)
-    stored.with_name("refused.dcm").write_bytes(encoded(refused))
+    unnamed = stored.with_name("refused.dcm")
+    unnamed.write_bytes(encoded(refused))
     with started(tmp_path):
         pass
-    assert files(tmp_path) == [stored]
-    assert check(tmp_path) == (0, [])
+    assert sorted(files(tmp_path)) == sorted([stored, unnamed])
+    assert check(tmp_path) == (1, [f"orphan file {unnamed}"])
 
 
 def test_a_row_whose_file_went_with_the_power_goes_too_and_others_stay(tmp_path: Path) -> None:

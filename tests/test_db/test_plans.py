@@ -119,3 +119,14 @@ def test_entering_an_object_looks_up_and_never_scans(archive: Index) -> None:
         plan = str(archive._database.write(lambda session, sql=prefix + statement: session.execute(sql)))  # type: ignore[misc]
         assert "SCAN DICOM" not in plan, plan
         assert "Seq Scan" not in plan, plan
+
+
+def test_the_look_before_a_row_is_handed_over_goes_by_the_key(archive: Index) -> None:
+    lookup = archive._open().lookup()
+    is_sqlite = "SQLite" in archive.database_type
+    rows = lookup._cursor.execute(
+        ("EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN ") + lookup._sql, ("1.7.1.1",)
+    ).fetchall()
+    assert scans("\n".join(str(row[-1]) for row in rows)) == []
+    assert [lookup(uid) for uid in ("1.7.1.1", "1.7.1.2")] == [True, False]
+    lookup.close()

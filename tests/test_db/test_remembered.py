@@ -107,7 +107,7 @@ def test_nothing_is_remembered_of_a_transaction_that_failed(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("db.write._Known.keep", fail)
+        patch.setattr("db.rows.Known.keep", fail)
         with pytest.raises(Stop):
             index.add(header(SeriesInstanceUID="1.1.2", SOPInstanceUID="1.1.2.1"), "MAG0", "2.dcm")
     index.add(header(SeriesInstanceUID="1.1.2", SOPInstanceUID="1.1.2.2"), "MAG0", "3.dcm")

@@ -113,6 +113,8 @@ def plain_identifiers(draw: st.DrawFn) -> tuple[Dataset, str]:
     made = query(QueryRetrieveLevel=draw(st.sampled_from(["STUDY", "IMAGE", "study", "PATIENT ", "WARD"])))
     for tag in draw(st.lists(st.sampled_from(_PLAIN), unique=True)):
         value = draw(_WORDS | st.text(st.characters(codec="ascii"), max_size=12).map(str.encode))
+        if tag == 0x00080005:
+            value = value.replace(b"\0", b"")  # with which pydicom cannot write it
         if tag != 0x00080052:
             vr = "LO" if tag >> 16 == 0x9999 else dictionary_VR(tag)
             raw = value if vr not in ("US", "IS") else value if value.isdigit() and vr == "IS" else b""

@@ -11,8 +11,10 @@ import pytest
 
 from storage import staged
 from storage.device import Device
+from storage.durable import DurableDirectories
 from storage.errors import DeviceFull
-from storage.staged import DurableDirectories, StagedFile, stale_parts
+from storage.leftovers import stale_parts
+from storage.staged import StagedFile
 
 
 @pytest.fixture
@@ -46,6 +48,7 @@ def test_buffers_are_written_one_after_another(device: Device) -> None:
     file.write(b"more")
     file.finish(safe=False)
     assert Path(file.publish("P1/a.dcm")).read_bytes() == b"metadatamore"
+    file.discard()
     assert files(device.root) == ["P1/a.dcm"]
 
 

@@ -29,6 +29,7 @@ from storage.errors import (
     UnsafePath,
 )
 from storage.header import Header, read_header
+from storage.leftovers import is_sealed
 from storage.part10 import read_object_file
 from storage.spool import Spool
 from storage.store import Storage, StoredFile
@@ -46,7 +47,8 @@ Make = Callable[..., Dataset]
 
 
 def files(storage: Storage) -> list[str]:
-    """Every file below the devices but locks and journals, temporary ones included."""
+    """Every file below the devices but locks and journals, temporary ones included, when all names are durable."""
+    storage.close()
     return sorted(
         f"{device.name}:{path.relative_to(device.root)}"
         for device in storage.devices
@@ -188,24 +190,39 @@ def test_storing_and_deleting_in_one_directory_at_once_works(
     assert [path.name for path in storage.devices[0].root.iterdir()] == ["printer_files"]
 
 
-def test_safe_syncs_the_data_before_the_name_and_the_directories_after(
-    make_storage: MakeStorage, spooled: Spooled, data: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[str] = []
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to files from here on, in order: the call and the name it is done to."""
+    noted: list[str] = []
 
     def note(function: str) -> None:
         real: Callable[..., Any] = getattr(os, function)
 
-        def call(target: Any, *rest: Any) -> Any:
-            name = Path(f"/proc/self/fd/{target}").readlink().name if isinstance(target, int) else Path(target).name
-            steps.append(f"{function} {'part' if name.endswith('.part') else name}")
-            return real(target, *rest)
+        def call(target: Any, *rest: Any, **more: Any) -> Any:
+            path = f"/proc/self/fd/{target}" if isinstance(target, int) else str(target)
+            name = Path(path).readlink().name if path.startswith("/proc") else Path(path).name
+            what = "part" if name.endswith(".part") else "unnamed" if name.endswith("(deleted)") else name
+            noted.append(f"{function} {what}")
+            return real(target, *rest, **more)
 
         monkeypatch.setattr(os, function, call)
 
-    storage = make_storage(FileNameSyntax="8")
-    for function in ("fdatasync", "link", "fsync"):
+    for function in ("fdatasync", "link", "fsync", "rename", "unlink"):
         note(function)
+    return noted
+
+
+def on(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Let devices lie on file systems of this kind."""
+    for module in ("staging", "spares"):
+        monkeypatch.setattr(f"storage.{module}.kind_of", lambda _: kind)
+
+
+def test_safe_syncs_the_data_before_the_name_and_the_directories_after(
+    make_storage: MakeStorage, spooled: Spooled, data: bytes, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, "nfs4")
+    storage = make_storage(FileNameSyntax="8")
     store(storage, spooled(storage, data))
     assert steps == [
         "fdatasync part",
@@ -218,17 +235,104 @@ def test_safe_syncs_the_data_before_the_name_and_the_directories_after(
         "fsync 1.2",
         "fsync P1",
         "fsync mag0",
+        "unlink part",
     ]
     # What changed a moment ago may change again without a trace; later on it is known to be durable.
     time.sleep(0.15)
     store(storage, spooled(storage, data))
     steps.clear()
     store(storage, spooled(storage, data))
-    assert steps == ["fdatasync part", "link part", "link part", "link part", "fsync 1.3"]
+    assert steps == ["fdatasync part", "link part", "link part", "link part", "fsync 1.3", "unlink part"]
     fast = make_storage(FileNameSyntax="8", Durability="fast")
     steps.clear()
     store(fast, spooled(fast, data))
-    assert set(steps) == {"link part"}
+    assert steps == ["link part"] * 4 + ["unlink part"]
+
+
+@pytest.mark.parametrize("size", [0, 200 * KB])
+def test_where_a_sync_covers_the_name_of_a_new_file_there_is_one_for_each_object(
+    size: int,
+    make_storage: MakeStorage,
+    spooled: Spooled,
+    encode: Encode,
+    ds: Make,
+    steps: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(monkeypatch, "ext4")
+    storage = make_storage(FileNameSyntax="8")
+    data = encode(ds(PatientID="P1", StudyInstanceUID="1.2", SeriesInstanceUID="1.3", LongCodeValue="x" * size))
+    storage.touched.before_write(storage.devices[0], "P1/1.2/1.3/a.dcm")
+    steps.clear()
+    stored = store(storage, spooled(storage, data))
+    # What arrived in parts gets the name that tells that it is whole when it is.
+    sync = ["fdatasync part"] if not size else ["rename part", "fsync part"]
+    assert steps == [*sync, "link part", "link part"]
+    (part,) = storage.devices[0].staging.glob("*.part")
+    assert is_sealed(part)
+    assert part.samefile(stored.path)
+    steps.clear()
+    storage.close()
+    assert steps == ["fsync 1.3", "fsync 1.2", "fsync P1", "fsync mag0", "unlink part"]
+    assert files(storage) == ["MAG0:P1/1.2/1.3/1.2.3.4.dcm"]
+
+
+def test_what_goes_before_its_name_is_durable_leaves_nothing(
+    make_storage: MakeStorage, spooled: Spooled, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, "ext4")
+    storage = make_storage()
+    stored = store(storage, spooled(storage, data))
+    storage.remove(stored.device, stored.file)
+    assert list(storage.devices[0].staging.glob("*.part")) == []
+    assert files(storage) == []
+
+
+@pytest.mark.parametrize("size", [0, 200 * KB])
+def test_fast_gives_a_file_its_name_and_no_other(
+    size: int,
+    make_storage: MakeStorage,
+    spooled: Spooled,
+    encode: Encode,
+    ds: Make,
+    steps: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(monkeypatch, "ext4")
+    storage = make_storage(FileNameSyntax="8", Durability="fast")
+    data = encode(ds(PatientID="P1", StudyInstanceUID="1.2", SeriesInstanceUID="1.3", LongCodeValue="x" * size))
+    store(storage, spooled(storage, data))
+    steps.clear()
+    spool = spooled(storage, data)
+    assert list(storage.devices[0].staging.glob("*.part")) == []
+    with spool.open() as source:
+        assert source.read() == data
+    before_ns = time.time_ns()
+    stored = storage.store(spool, Header({(0x00100020,): "P2"}), calling="A", called="B")
+    assert steps == ["link unnamed"] * 2  # the first one tells that the directory is missing
+    assert stored.path.read_bytes().endswith(data)
+    assert stored.path.stat().st_mtime_ns < before_ns + 10**9
+    after_ns = time.time_ns()
+    time.sleep(0.02)
+    spool.discard()
+    # Until then nobody need wait for the exact time, which is that of the store all the same.
+    assert before_ns < stored.path.stat().st_mtime_ns < after_ns
+    assert steps == ["link unnamed"] * 2
+
+
+def test_a_large_object_without_a_name_gets_one_for_who_asks(
+    make_storage: MakeStorage, spooled: Spooled, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, "ext4")
+    storage = make_storage(FileNameSyntax="10", Durability="fast")
+    spool = spooled(storage, data + bytes(MB))
+    given = spool.file(tmp_path / "scratch")
+    assert given.parent == storage.devices[0].staging
+    assert given.read_bytes().endswith(data + bytes(MB))
+    stored = storage.store(spool, Header({(0x00080018,): "1.2"}), calling="A", called="B")
+    assert stored.path.read_bytes().endswith(data + bytes(MB))
+    spool.discard()
+    assert files(storage) == ["MAG0:Images/1.2.dcm"]
 
 
 @pytest.mark.parametrize("function", ["fdatasync", "link", "fsync", "mkdir", "writev"])
@@ -333,10 +437,10 @@ def test_a_spooled_object_is_copied_when_its_device_cannot_take_it(
     spool = spooled(storage, data)
     real = os.link
 
-    def link(source: str, target: str) -> None:
+    def link(source: str, target: str, **more: Any) -> None:
         if storage.devices[0].root in Path(target).parents:
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
-        real(source, target)
+        real(source, target, **more)
 
     monkeypatch.setattr(os, "link", link)
     stored = store(storage, spool)
@@ -495,6 +599,7 @@ def test_a_complete_leftover_is_taken_in(make_storage: MakeStorage, spooled: Spo
     stored = store(storage, spool)
     assert stored.file == "P1/1.2/1.3/1.2.3.4.dcm"
     assert read_object_file(stored.path).length == len(data)
+    leftover.unlink()
     assert files(storage) == ["MAG0:P1/1.2/1.3/1.2.3.4.dcm"]
     left.discard()
 
@@ -507,7 +612,9 @@ def test_a_bare_leftover_gets_its_meta_when_names_changed(
     storage = make_storage(FileNameSyntax="10")
     (leftover,) = storage.leftovers(alone=True)
     spool = storage.adopt(leftover)
+    assert (spool.sop_class, spool.sop_instance) == ("1.2.840.10008.5.1.4.1.1.7", "1.2.3.4")
     stored = store(storage, spool)
+    leftover.unlink()
     assert files(storage) == ["MAG0:Images/1.2.3.4.dcm"]
     assert read_object_file(stored.path).transfer_syntax == IMPLICIT
     assert stored.path.read_bytes().endswith(data)

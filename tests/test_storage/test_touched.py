@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from storage.device import Device
+from storage.durable import sync_names
 from storage.errors import DeviceFull
-from storage.touched import JOURNAL, TouchedDirectories, sync_names
+from storage.touched import JOURNAL, TouchedDirectories
 
 
 @pytest.fixture
