@@ -52,7 +52,8 @@ def ours(directory: Path, sink_port: int = 1, **settings: object) -> Iterator[Ru
 
 def _kept(directory: Path) -> int:
     """The rows of the index, of which each must have its file; those that were handed over come a moment later."""
-    found = files(directory / "MAG0")
+    patients = (path for path in (directory / "MAG0").iterdir() if path.name != "printer_files")
+    found = sum(map(files, patients))
     deadline = time.monotonic() + _COMMIT_SECONDS
     while True:
         with closing(sqlite3.connect(f"file:{directory}/dbase/conquest.db3?mode=ro", uri=True)) as database:
