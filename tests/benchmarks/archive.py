@@ -53,7 +53,7 @@ def _growth(base: Path, runs: int, empty: Running, large: Running) -> list[Secti
         for name, server in (("at 0", empty), ("at 1 M", large))
     ]
     title = f"C-STORE of {SMALL.count} {SMALL.name} by dcmsend into an empty archive and one of 1 M instances"
-    result = rounds(Result(title, "objects", SMALL.count), contenders, runs, base, before)
+    result = rounds(Result(title, "objects", SMALL.count), contenders, runs, before)
     rate = result.ratio("at 0", "at 1 M")
     return [result.section([Bar("ingest rate at 1 M instances vs at 0", rate, 0.9, 0.97, high=True)])]
 
@@ -174,7 +174,7 @@ def regen(base: Path, runs: int) -> list[Section]:
         return seconds
 
     result = Result("dgate -r over 2 000 small files", "files", 2000)
-    return [rounds(result, [Contender("dgate -r", run, "dgate -r")], runs, base).section()]
+    return [rounds(result, [Contender("dgate -r", run, "dgate -r")], runs).section()]
 
 
 def _entered(directory: Path) -> int:

@@ -111,7 +111,7 @@ def crawl(base: Path, files: int, runs: int) -> list[Section]:
         Contender(name, one.run, "dgate crawl, again" if name.endswith("again") else "dgate crawl")
         for name, one in programs.items()
     ]
-    result = rounds(Result(f"Crawling {files} small files", "files", files), contenders, runs, base)
+    result = rounds(Result(f"Crawling {files} small files", "files", files), contenders, runs)
     cold = result.ratio("dgate crawl", "imgtools index")
     bars = (Bar(f"crawl of {files} small files vs med-imagetools' crawler", cold, 0.5, 0.2),)
     rows = [

@@ -6,7 +6,6 @@ import mmap
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from tests.benchmarks.report import Bar, Section, table
 from tests.peers import ENVIRONMENT
 
 _TICK = os.sysconf("SC_CLK_TCK")
+# Machines with more memory than that to spare hold or warm no more.
+_MOST_MB = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,18 @@ def rounds(
     result: Result,
     contenders: Sequence[Contender],
     runs: int,
-    where: Path,
     before: Callable[[int], None] = lambda number: None,
 ) -> Result:
     """Run every contender `runs` times, in turn, after a round that does not count.
 
-    `before` is called ahead of each round. `where` is on the disk measured: what was written before is on it, and the
-    memory that will be written to has been in use.
+    `before` is called ahead of each round. What was written before a run is on the disk when it begins, and the memory
+    that it will use has been in use.
     """
     for number in range(runs + 1):
         before(number)
         for contender in contenders:
             os.sync()
-            warm_memory(where)
+            warm_memory()
             spent = cpu_seconds(contender.pid)
             wall = contender.run(number)
             if number:
@@ -106,36 +106,37 @@ def rounds(
 
 
 @contextmanager
-def scarce_memory(left_mb: int = 2048) -> Iterator[None]:
+def scarce_memory(left_mb: int = 3072) -> Iterator[None]:
     """Hold the free memory but for this much, so that what is used meanwhile is the same again and again.
 
     A virtual machine gives free memory back to its host; the next use of a page is several times slower, and whom that
     hits is chance.
     """
-    size = (_free_kb() >> 10) - left_mb << 20
-    held = None
-    if size > 0:
-        held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
-    try:
+    with _used_memory(left_mb):
         yield
-    finally:
-        if held is not None:
-            held.close()
 
 
-def _free_kb() -> int:
+def warm_memory(spared_mb: int = 512) -> None:
+    """Use the free memory but for this much, and let go of it, so that what is written next goes to warm pages."""
+    with _used_memory(spared_mb):
+        pass
+
+
+@contextmanager
+def _used_memory(but_mb: int) -> Iterator[None]:
+    size = min(_free_mb() - but_mb, _MOST_MB) << 20
+    if size <= 0:
+        yield
+        return
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
+        yield
+
+
+def _free_mb() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemFree:"):
-            return int(line.split()[1])
+            return int(line.split()[1]) >> 10
     return 0
-
-
-def warm_memory(where: Path, megabytes: int = 1024) -> None:
-    """Write a file and delete it, so that what is written next goes to memory that was in use a moment ago."""
-    block = bytes(1 << 20)
-    with tempfile.TemporaryFile(dir=where) as target:
-        for _ in range(megabytes):
-            target.write(block)
 
 
 def timed(commands: Sequence[Sequence[str]]) -> float:

@@ -71,7 +71,7 @@ programs and Orthanc send without delay (`TCP_NODELAY`) and in PDUs of 128 KB. *
 with the index on; each is compared with what is as durable: *fast* with programs that do not sync, *safe* with those
 that do. *limit* is `tests/benchmarks/limit.c`, which receives, writes, perhaps syncs, renames and answers, and does
 nothing else. CPU seconds are those of the server and its children. A virtual machine gives memory that is free back to
-its host, and its next use is slow: all but 2 GB of it is held while measuring, and half of that is written just before
+its host, and its next use is slow: all but 3 GB of it is held while measuring, and most of that is used just before
 each run.
 """
 _PART = re.compile(r"<!-- part ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)

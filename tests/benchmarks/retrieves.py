@@ -45,8 +45,8 @@ def find(base: Path, runs: int) -> list[Section]:
         servers = opened(stack, base, both)
         for server in servers.values():
             clients.store(server, [made])
-        rounds(one, _contenders(servers, lambda server: sum(clients.find(server, ones, 1))), runs, base)
-        rounds(many, _contenders(servers, lambda server: sum(clients.find(server, every, len(made)))), runs, base)
+        rounds(one, _contenders(servers, lambda server: sum(clients.find(server, ones, 1))), runs)
+        rounds(many, _contenders(servers, lambda server: sum(clients.find(server, every, len(made)))), runs)
     rate = many.count / many.runs[_OURS].median
     bar = Bar("C-FIND, 10 000 study matches", rate, 100_000, 250_000, "/s", high=True)
     return [one.section(), many.section([bar])]
@@ -80,7 +80,7 @@ def _retrieve(base: Path, how: str, runs: int, result: Result) -> Result:
         for server in servers.values():
             dcmsend(server, batch)
         run = moved if how == "move" else partial(_get, base)
-        return rounds(result, _contenders(servers, run), runs, base)
+        return rounds(result, _contenders(servers, run), runs)
 
 
 _KEYS = ("-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID=BENCH0")
@@ -128,6 +128,6 @@ def one_match(server: Running, runs: int, count: int) -> list[Section]:
                 server.pid,
             )
         )
-    rounds(result, contenders, runs, server.directory)
+    rounds(result, contenders, runs)
     median = result.runs["dgate, by patient ID"].median * 1000
     return [result.section([Bar("C-FIND, one match among 1 M instances", median, 1.0, 0.2, " ms")])]

@@ -83,7 +83,7 @@ def _measured(
     contenders = [Contender(_OURS, _run(base, tree, _ours), _OURS)]
     if rival is not None:
         contenders.append(Contender(_THEIRS, _run(base, tree, lambda copy: _theirs(rival, copy)), _OURS))
-    result = rounds(Result(f"Previews of {title}", "slices", _slices(tree)), contenders, runs, base)
+    result = rounds(Result(f"Previews of {title}", "slices", _slices(tree)), contenders, runs)
     ratio = result.ratio(_OURS, _THEIRS)
     return result.section([Bar("ReV previews of 200 CT vs pfdicom_rev", ratio, 0.2, 0.05)] if bar else [])
 
@@ -100,7 +100,7 @@ def _thousand(base: Path, runs: int, rival: Path | None) -> Section:
         return seconds
 
     result = rounds(
-        Result("Previews of 1 000 CT 512x512 in one series", "slices", 1000), [Contender(_OURS, run, _OURS)], runs, base
+        Result("Previews of 1 000 CT 512x512 in one series", "slices", 1000), [Contender(_OURS, run, _OURS)], runs
     )
     if rival is not None:
         alone = _run(base, tree, lambda copy: _theirs(rival, copy), strips=False)

@@ -72,7 +72,7 @@ def _measured(
             Contender(name, lambda _, server=server: current[0](server), SAFE if name in _SYNC else FAST, server.pid)
             for name, server in opened(stack, base, servers).items()
         ]
-        return rounds(result, contenders, runs, base, before)
+        return rounds(result, contenders, runs, before)
 
 
 def by_dcmsend(base: Path, kind: Kind, senders: int, runs: int) -> Result:

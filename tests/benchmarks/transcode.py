@@ -51,7 +51,7 @@ def _measured(base: Path, runs: int, code: str, text: str) -> Section:
             Contender(name, lambda _, server=server: moved(server), _OURS, server.pid)
             for name, server in running.items()
         ]
-        rounds(result, contenders, runs, base)
+        rounds(result, contenders, runs)
     bar = Bar(f"C-MOVE of 200 CT, {text} to uncompressed, vs Orthanc", result.ratio(_OURS, _ORTHANC), 1.0, 0.7)
     return result.section([bar])
 
