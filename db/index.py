@@ -20,6 +20,7 @@ from db.fields import Fields
 from db.group import GroupCommit
 from db.handover import HandOver, Listener
 from db.jobs import Jobs
+from db.links import Links
 from db.matches import Finder, Matches, Rows
 from db.objects import Added, Checked, Location, NewObject, StoredObject
 from db.query import Planner, Query
@@ -53,6 +54,7 @@ class _Opened:
     planner: Planner
     finder: Finder
     uids: UidChanges
+    links: Links
     takes: Callable[[str], bool]
     """Whether a SOP instance UID can be handed over: its row is found by a key that is unique."""
     lookup: Callable[[], Lookup]
@@ -171,16 +173,19 @@ class Index:
         return result
 
     def hand_over(self, values: Mapping[TagPath, str], device: str, file: str, checked: Checked) -> bool:
-        """Enter one object that the index does not have, of a series that `checked` knows; committed a moment later.
+        """Enter one object that the index does not have, of a series that it has; committed a moment later.
 
-        From now on it is seen by every process of the server that shares its rings. False, and nothing done, when it
-        must go through `add`, which tells why: there is an earlier copy, or the index cannot be written at present.
+        It links that as the object does, which `checked` knows or is told. From now on the object is seen by every
+        process of the server that shares its rings. False, and nothing done, when it must go through `add`, which
+        tells why: there is an earlier copy, or the index cannot be written at present.
         """
         parts, uid = self._parts, values.get(SOP_INSTANCE, "")
-        if parts is None or values not in checked or not parts.takes(uid):
+        if parts is None or not parts.takes(uid) or len(file) > FILE_LENGTH or not file.isascii():
             return False
-        if len(file) > FILE_LENGTH or not file.isascii():
-            return False
+        if values not in checked:
+            if not parts.links.are_there(values):
+                return False
+            checked.note(values)
         handing = self._handing or self.share(Rings(), 0)
         return handing.put(uid, *self._fields.split(values), device, file, parts.lookup)
 
@@ -363,12 +368,13 @@ class Index:
             if self._parts is None:
                 database, settings = self._database, self._settings
                 tables = live.look(database, self.schema)
-                orders = default_orders(settings, tables)
                 images = tables["IMAGE"]
                 key = images.definition.key
                 whole = re.compile(rf"[!-~]{{1,{key.length}}}").fullmatch
                 names = database.written(images.definition.name), database.written(key.name)
-                planner = Planner(database.backend, tables, orders, counts=settings.EnableComputedFields)
+                planner = Planner(
+                    database.backend, tables, default_orders(settings, tables), counts=settings.EnableComputedFields
+                )
                 self._parts = _Opened(
                     tables,
                     Writer(database, tables, settings, self._fields),
@@ -377,6 +383,7 @@ class Index:
                     planner,
                     Finder(database, tables, planner),
                     UidChanges(database, tables),
+                    Links(database, tables),
                     lambda uid: images.keyed and whole(uid) is not None,
                     partial(database.backend.lookup, *names),
                 )

@@ -49,7 +49,7 @@ class Added:
 
 
 class Checked:
-    """Patients, studies and series of which an object was entered, in this association, and was what it said it is.
+    """Patients, studies and series that are linked as the objects of an association say.
 
     A link that is refused is found with the first object of a series, so that the next may be handed over.
     """
@@ -62,9 +62,13 @@ class Checked:
         ids = _ids(values)
         as_it_is = ids == (added.patient_id, added.study_uid, added.series_uid)
         if as_it_is and all(ids) and added.stored and not added.warnings:
-            if len(self._ids) >= _MOST_CHECKED:
-                self._ids.clear()
-            self._ids.add(ids)
+            self.note(values)
+
+    def note(self, values: Mapping[TagPath, str]) -> None:
+        """Take note of an object with these values, whose links the index has."""
+        if len(self._ids) >= _MOST_CHECKED:
+            self._ids.clear()
+        self._ids.add(_ids(values))
 
     def __contains__(self, values: Mapping[TagPath, str]) -> bool:
         return _ids(values) in self._ids

@@ -6,6 +6,7 @@ import multiprocessing
 import struct
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from server.commandset import Value, encode_command
 from tests.benchmarks.material import Object
@@ -107,25 +108,26 @@ def _count(peer: Wire) -> int:
 def store(server: Running, shares: Sequence[Sequence[Object]]) -> float:
     """C-STORE each share on an association of its own, a process each; seconds from the first start to the last end."""
     if len(shares) == 1:
-        return _store(server, _encoded(shares[0]))
+        begun, ended = _store(server, _encoded(shares[0]))
+        return ended - begun
     context = multiprocessing.get_context("fork")
-    ready = context.Barrier(len(shares) + 1)
-    processes = [context.Process(target=_sender, args=(server, share, ready)) for share in shares]
+    ready = context.Barrier(len(shares))
+    times = context.SimpleQueue()
+    processes = [context.Process(target=_sender, args=(server, share, ready, times)) for share in shares]
     for process in processes:
         process.start()
-    ready.wait()
-    start = time.perf_counter()
     for process in processes:
         process.join()
-    seconds = time.perf_counter() - start
     assert not any(process.exitcode for process in processes), "a sender failed"
-    return seconds
+    # Their clock is the machine's.
+    begun, ended = zip(*(times.get() for _ in processes), strict=True)
+    return max(ended) - min(begun)
 
 
-def _sender(server: Running, share: Sequence[Object], ready: object) -> None:
+def _sender(server: Running, share: Sequence[Object], ready: Any, times: Any) -> None:
     messages = _encoded(share)
-    ready.wait()  # type: ignore[attr-defined]
-    _store(server, messages)
+    ready.wait()
+    times.put(_store(server, messages))
 
 
 def _encoded(share: Sequence[Object]) -> list[bytes]:
@@ -136,8 +138,9 @@ def _encoded(share: Sequence[Object]) -> list[bytes]:
     ]
 
 
-def _store(server: Running, messages: Sequence[bytes]) -> float:
-    start = time.perf_counter()
+def _store(server: Running, messages: Sequence[bytes]) -> tuple[float, float]:
+    """Send messages; when that began, and when the last answer and the release were there."""
+    begun = time.perf_counter()
     peer = associated(server, {1: (CT, (EXPLICIT,))})
     for one in messages:
         peer.socket.sendall(one)
@@ -148,9 +151,9 @@ def _store(server: Running, messages: Sequence[bytes]) -> float:
             answer += piece
         assert _STORED in answer, f"an object was not stored: {answer!r}"
     peer.release()
-    seconds = time.perf_counter() - start
+    ended = time.perf_counter()
     peer.socket.close()
-    return seconds
+    return begun, ended
 
 
 def get(server: Running, patient: str) -> tuple[int, int]:

@@ -286,13 +286,41 @@ def test_an_object_that_needs_a_look_is_not_handed_over(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "elements",
-    [{"PatientID": ""}, {"PatientID": " P1"}, {"StudyInstanceUID": "1.1 "}, {"StudyID": "x" * 100}],
-    ids=["no patient ID", "padded patient ID", "padded study UID", "a value that is cut"],
+    [{"PatientID": ""}, {"PatientID": " P1"}, {"StudyInstanceUID": "1.1 "}],
+    ids=["no patient ID", "padded patient ID", "padded study UID"],
 )
-def test_a_series_whose_object_was_repaired_is_not_handed_over(index: Index, elements: dict[str, str]) -> None:
+def test_a_series_whose_links_were_repaired_is_not_handed_over(index: Index, elements: dict[str, str]) -> None:
     checked = Checked()
     checked.add(image(0, **elements), index.add(image(0, **elements), "MAG0", "0.dcm"))
     assert not index.hand_over(image(1, **elements), "MAG0", "1.dcm", checked)
+
+
+def test_what_is_cut_of_a_row_that_was_handed_over_is_told(site: Site) -> None:
+    index = site.index(1)
+    site.begin(index)
+    assert site.hand_over(index, 1, StudyID="x" * 100)
+    assert uids(index) == [image(0)[path_of("SOPInstanceUID")], image(1)[path_of("SOPInstanceUID")]]
+    ((file, told),) = site.heard.entries
+    assert file == "1.dcm"
+    assert isinstance(told, Added)
+    assert len(told.warnings) == 1
+
+
+def test_a_series_that_the_index_has_is_handed_over_from_its_first_object_on(site: Site) -> None:
+    index = site.index(1)
+    site.begin(index)
+    checked = Checked()
+    assert index.hand_over(image(1), "MAG0", "1.dcm", checked)
+    assert image(2) in checked
+
+
+@pytest.mark.parametrize("elements", [{"PatientID": "P2"}, {"StudyInstanceUID": "1.2"}, {"SeriesInstanceUID": "1.1.2"}])
+def test_an_object_with_another_link_than_the_index_has_is_not_handed_over(
+    site: Site, elements: dict[str, str]
+) -> None:
+    index = site.index(1)
+    site.begin(index)
+    assert not index.hand_over(image(1, **elements), "MAG0", "1.dcm", Checked())
 
 
 def test_what_was_checked_is_forgotten_before_it_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
