@@ -16,8 +16,8 @@ from tests.benchmarks.report import Bar, Section, table
 from tests.peers import ENVIRONMENT
 
 _TICK = os.sysconf("SC_CLK_TCK")
-# Machines with more memory than that to spare hold or warm no more.
-_MOST_MB = 64 << 10
+_LEFT_MB = 3072
+_SPARED_MB = 512
 
 
 @dataclass(frozen=True)
@@ -106,25 +106,26 @@ def rounds(
 
 
 @contextmanager
-def scarce_memory(left_mb: int = 3072) -> Iterator[None]:
-    """Hold the free memory but for this much, so that what is used meanwhile is the same again and again.
+def scarce_memory() -> Iterator[None]:
+    """Hold the free memory but for some, so that what is used meanwhile is the same again and again.
 
     A virtual machine gives free memory back to its host; the next use of a page is several times slower, and whom that
     hits is chance.
     """
-    with _used_memory(left_mb):
+    with _used_memory(_LEFT_MB):
         yield
 
 
-def warm_memory(spared_mb: int = 512) -> None:
-    """Use the free memory but for this much, and let go of it, so that what is written next goes to warm pages."""
-    with _used_memory(spared_mb):
-        pass
+def warm_memory() -> None:
+    """Where memory is scarce, use what is left of it and let go of it, so that what is written next is quick."""
+    if _free_mb() < 2 * _LEFT_MB:
+        with _used_memory(_SPARED_MB):
+            pass
 
 
 @contextmanager
 def _used_memory(but_mb: int) -> Iterator[None]:
-    size = min(_free_mb() - but_mb, _MOST_MB) << 20
+    size = _free_mb() - but_mb << 20
     if size <= 0:
         yield
         return

@@ -34,16 +34,14 @@ def test_a_run_of_some_parts_leaves_the_others_and_sums_up_all_bars(tmp_path: Pa
     assert second.markdown().splitlines()[-1] == "| speed of two | 12,345/s | ≥ 10,000/s | met | ≥ 20,000/s | missed |"
 
 
-def test_rounds_take_turns_and_leave_the_first_out(tmp_path: Path) -> None:
+def test_rounds_take_turns_and_leave_the_first_out() -> None:
     ran: list[tuple[str, int]] = []
 
     def contender(name: str, seconds: float) -> Contender:
         return Contender(name, lambda number: ran.append((name, number)) or seconds, "ours")  # type: ignore[func-returns-value]
 
     begun: list[int] = []
-    result = rounds(
-        Result("x", "things", 8), [contender("ours", 1.0), contender("theirs", 4.0)], 2, tmp_path, begun.append
-    )
+    result = rounds(Result("x", "things", 8), [contender("ours", 1.0), contender("theirs", 4.0)], 2, begun.append)
     assert begun == [0, 1, 2]
     assert ran == [(name, number) for number in range(3) for name in ("ours", "theirs")]
     assert result.ratio("ours", "theirs") == 0.25
