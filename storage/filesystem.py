@@ -11,6 +11,8 @@ UNNAMED_FILES = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "
 # Those on which a sync of a file that was made just now covers the name that it was made with, or got in the same
 # directory since: see docs/adr/0010. Not "ext2", which may be the driver of that name, which does not.
 _NAMES_WITH_FILES = frozenset({"btrfs", "ext3", "ext4", "xfs"})
+# Those of them where that is as true of the first name of a file that was opened without one in that directory.
+_NAMES_WITH_UNNAMED = frozenset({"ext3", "ext4", "xfs"})
 _NAMES_WITH_FILES_SINCE = (5, 0)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -34,6 +36,14 @@ def names_with_files(kind: str) -> bool:
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     version = (int(release[1]), int(release[2])) if release else (0, 0)
     return kind in _NAMES_WITH_FILES and version >= _NAMES_WITH_FILES_SINCE
+
+
+def names_with_unnamed(kind: str) -> bool:
+    """Whether on such a file system a sync covers the first name of a file that was opened without, linked before it.
+
+    The name must be in the directory that the file was opened in.
+    """
+    return kind in _NAMES_WITH_UNNAMED and names_with_files(kind)
 
 
 def _mount_of(descriptor: int) -> str:

@@ -44,9 +44,10 @@ class StagedFile:
     """A temporary file on a device: written, then published under a final name and discarded.
 
     Most have a name among the temporary files of the device, which tells the process and whether it will hold a bare
-    data set. With `spares` it begins without one (`storage/spares.py`), and nothing of it is left when the process is
-    killed. One that is `sealed` has size and checksum in its name when `finish` returns, by which what a power cut
-    left of it is known to be whole; it keeps that name when it is published and discarded, until `remove_temporary`.
+    data set. With `spares` it begins without one (`storage/spares.py`), and what was being written of it is gone when
+    the process is killed. One that is `sealed` has size and checksum in its name when `finish` returns, by which what
+    a power cut left of it is known to be whole; it keeps that name when it is published and discarded, until
+    `remove_temporary`.
 
     Every method raises DeviceFull when the device runs out of space, and OSError otherwise.
     """
@@ -159,27 +160,26 @@ class StagedFile:
     def finish(self, *, safe: bool) -> None:
         """Note that the file is complete, once; when this returns and it is `safe`, it survives a power cut.
 
-        So does the name of one that is sealed. One without a name stays open until it is discarded.
+        So does the name of one that is sealed. One that began without a name stays open until it is discarded.
         """
         if self._finished_ns:
             return
         self._finished_ns = now = _later()
         try:
-            if not self._name:
-                if safe:
-                    os.fdatasync(self._descriptor)
-                return
             try:
-                os.utime(self._descriptor, ns=(now, now))
-                if self.sealed and not SEALED.search(self._name):
-                    name = _sealed_name(self._name, self._checksum, self._size)
-                    os.rename(self._name, name)
-                    self._name = name
-                    os.fsync(self._descriptor)
+                if self.sealed:
+                    self._seal()
+                if self._name:
+                    # Before the sync: a start goes by the times of files, and without a journal the sync of ext4
+                    # passes over an inode of which only the number of names has changed since it was written.
+                    os.utime(self._descriptor, ns=(now, now))
+                if self.sealed:
+                    os.fsync(self._descriptor)  # fdatasync need not cover the name
                 elif safe:
                     os.fdatasync(self._descriptor)
             finally:
-                self._close()
+                if self._spares is None:
+                    self._close()
         except OSError as error:
             self.device.check_full(error)
             raise
@@ -212,7 +212,7 @@ class StagedFile:
         """Let go of the file: end what may follow its publication, or remove it, if it has no final name."""
         if self._descriptor >= 0:
             try:
-                if self._published:
+                if self._published and not self._name:
                     os.utime(self._descriptor, ns=(self._finished_ns, self._finished_ns))
             finally:
                 self._close()
@@ -232,6 +232,24 @@ class StagedFile:
             written = 0
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+
+    def _seal(self) -> None:
+        """Let the name tell that the file is whole."""
+        former = self._name
+        if former and SEALED.search(former):
+            return
+        sealed = _sealed_name(former or _temporary_name(self.device, bare=self._bare), self._checksum, self._size)
+        if former:
+            os.rename(former, sealed)
+        else:
+            try:
+                name_unnamed(self._descriptor, sealed)
+            except FileNotFoundError:
+                # Another directory than the one it was opened in: its names are made durable apart.
+                self.device.staging.mkdir(exist_ok=True)
+                name_unnamed(self._descriptor, sealed)
+                sync_names(self.device.root, [self.device.staging])
+        self._name = sealed
 
     def _link(self, final: str) -> None:
         try:

@@ -21,16 +21,17 @@ class Staging:
 
     def __init__(self, *, safe: bool) -> None:
         self.safe = safe
-        self._spares = Spares()
+        self._spares = Spares(sealed=safe)
         self._settling = Settling()
         self._durable = DurableDirectories()
         self._covering: dict[str, bool] = {}
 
     def create(self, device: Device, *, bare: bool, content: Sequence[Buffer] = ()) -> StagedFile:
         """Make a file that holds `content`, which is all of it or nothing; raises DeviceFull or OSError."""
-        if self.safe and self._names_with_files(device):
+        sealed = self.safe and self._names_with_files(device)
+        file = self._spares.create(device, bare=bare) if sealed or not self.safe else None
+        if file is None and sealed:
             return StagedFile.create_sealed(device, bare=bare, content=content)
-        file = None if self.safe else self._spares.create(device, bare=bare)
         if file is None:
             file = StagedFile.create(device, bare=bare)
         if content:

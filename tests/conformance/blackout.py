@@ -2,7 +2,9 @@
 
 `recorder.c` writes the record. The disk of this model keeps what was synced and nothing else: of what was not, each
 write, truncation and change of a name may be there, wholly or in part, or not. On a disk that is `covering` the first
-sync of a new file keeps, besides its bytes, the name it was made with, or has in that same directory by then.
+sync of a new file keeps, besides its bytes, the name it was made with, or has in that same directory by then; that of
+a file which was opened without a name does so when its first one is in the directory it was opened in, and there by
+then.
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ def recording(library: Path, root: Path, log: Path) -> dict[str, str]:
 class Event:
     """One record. The kinds, and what else counts:
 
-    C a file came into being (inode, path; no path: without a name), D a directory did, L a file got another name,
-    R it was renamed (path, other), U a name went (path), W bytes were written (inode, offset, data), Z a file was
-    cut or extended to `offset`, T it got the time `offset`, B and E a sync began and ended (inode, thread),
-    A something was sent on a socket (data).
+    C a file came into being (inode, path; without a name: other, the directory it was opened in), D a directory did,
+    L a file got another name, R it was renamed (path, other), U a name went (path), W bytes were written (inode,
+    offset, data), Z a file was cut or extended to `offset`, T it got the time `offset`, B and E a sync began and ended
+    (inode, thread), A something was sent on a socket (data).
     """
 
     kind: str
@@ -129,6 +131,8 @@ class Disk:
         self._covering = covering
         # New files, and where each was made.
         self._made_in: dict[int, Directory] = {}
+        # New files that have had no name yet, and where each was opened.
+        self._opened_in: dict[int, Node] = {}
         self._by_inode: dict[int, Node] = {}
         self._begun: dict[tuple[int, int], int] = {}
         self.tree = self._taken(before, root, inodes)
@@ -153,12 +157,18 @@ class Disk:
             node: Node = File() if event.kind == "C" else Directory()
             self._by_inode[event.inode] = node
             self._made_in.pop(event.inode, None)
-            if event.path:
+            self._opened_in.pop(event.inode, None)
+            if not event.path:
+                self._opened_in[event.inode] = self._at(event.other)
+            else:
                 self._name(number, event.path, node)
                 if event.kind == "C":
                     self._made_in[event.inode] = self._parent(event.path)[0]
         elif event.kind == "L":
             self._name(number, event.path, self._by_inode[event.inode])
+            directory = self._parent(event.path)[0]
+            if self._opened_in.pop(event.inode, None) is directory:
+                self._made_in[event.inode] = directory
         elif event.kind == "U":
             self._name(number, event.path, None)
         elif event.kind == "R":
@@ -187,6 +197,12 @@ class Disk:
             assert isinstance(inner, Directory)
             here = inner
         return here, name
+
+    def _at(self, path: str) -> Node:
+        if Path(path) == self._root:
+            return self.tree
+        directory, name = self._parent(path)
+        return directory.now[name]
 
     def _name(self, number: int, path: str, node: Node | None) -> None:
         directory, name = self._parent(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def descriptors(pid: int) -> list[str]:
         except FileNotFoundError:
             continue
     return names
+
+
+def unnamed(pid: int, device: Path) -> list[int]:
+    """The sizes of the files without a name that a process has open on a device."""
+    sizes = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if str(link.readlink()).startswith(f"{device}/"):
+                status = link.stat()
+                sizes += [status.st_size] if status.st_nlink == 0 else []
+    return sizes
 
 
 def replaced(supervisor: int, name: str, pid: int) -> bool:

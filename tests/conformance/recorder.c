@@ -121,7 +121,7 @@ static uint64_t inode_at(const char *path) {
 static int opened(int fd, const char *path, int flags, int was) {
     struct stat status;
     if (fd < 0 || !(flags & (O_CREAT | O_TRUNC | O_TMPFILE)) || fstat(fd, &status)) return fd;
-    if ((flags & O_TMPFILE) == O_TMPFILE) note('C', status.st_ino, 0, "", 0, 0, 0);
+    if ((flags & O_TMPFILE) == O_TMPFILE) note('C', status.st_ino, 0, "", path, 0, 0);
     else if ((flags & O_CREAT) && !was) note('C', status.st_ino, 0, path, 0, 0, 0);
     else if (flags & O_TRUNC) note('Z', status.st_ino, 0, 0, 0, 0, 0);
     return fd;

@@ -294,14 +294,15 @@ def test_what_fails_between_file_and_row_leaves_the_earlier_copy_and_nothing_els
     ("kind", "call"),
     [
         *(("nfs4", call) for call in ("fdatasync", "fsync", "link", "writev")),
-        *(("ext4", call) for call in ("fdatasync", "link", "writev")),
+        *(("ext4", call) for call in ("fsync", "link", "writev")),
     ],
 )
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_an_object_that_cannot_be_made_safe_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, call: str, number: int
 ) -> None:
-    monkeypatch.setattr("storage.staging.kind_of", lambda _: kind)
+    for module in ("staging", "spares"):
+        monkeypatch.setattr(f"storage.{module}.kind_of", lambda _: kind)
     write_ini(tmp_path, Durability="safe")
     group = Objects(4, size=3000)
 
@@ -332,7 +333,7 @@ def test_a_name_that_cannot_be_made_durable_keeps_the_temporary_one_until_it_can
         assert group.send(daemon.port, 1) == [0]
         daemon.server.storage.close()
         with monkeypatch.context() as patched:
-            patched.setattr(os, "fsync", fail)
+            patched.setattr("storage.durable.sync", fail)
             assert group.send(daemon.port, 1) == [0]
             daemon.server.storage.close()
         (part,) = daemon.server.storage.devices[0].staging.glob("*.part")

@@ -17,7 +17,7 @@ import pytest
 from server.commandset import encode_command
 from server.dimse import MAX_IDENTIFIER
 from tests.conformance.dialogue import CONTEXTS, CT, FIND, answered, identifier, request, responses, wait_until
-from tests.conformance.processes import descriptors, family, threads
+from tests.conformance.processes import descriptors, family, threads, unnamed
 from tests.conformance.scu import EXPLICIT, Pdu, Wire, echo_elements, store_elements, wire
 from tests.objects import data_set_bytes
 from tests.servers import Program, program, write_map
@@ -62,9 +62,10 @@ class Besieged:
             return answered(peer, 3, echo_elements()) == 0 and peer.release()
 
     def on_disk(self) -> int:
-        """Bytes in all files of the device but the journal."""
-        found = [path for path in (self.running.directory / "MAG0").rglob("*") if path.is_file()]
-        return sum(path.stat().st_size for path in found if path.suffix in (".dcm", ".part"))
+        """Bytes in all files of the device but the journal, with those that have no name."""
+        device = self.running.directory / "MAG0"
+        found = [path for path in device.rglob("*") if path.is_file() and path.suffix in (".dcm", ".part")]
+        return sum([*(path.stat().st_size for path in found), *(sum(unnamed(pid, device)) for pid in self.processes)])
 
 
 def _status(pid: int, what: str) -> int:

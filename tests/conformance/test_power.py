@@ -143,8 +143,8 @@ class Recorded:
 # The program, told what kind of file system its devices lie on, and to settle names while it is recorded.
 _PROGRAM = """
 import sys
-import storage.settling, storage.staging
-storage.staging.kind_of = lambda _: sys.argv[1]
+import storage.settling, storage.spares, storage.staging
+storage.staging.kind_of = storage.spares.kind_of = lambda _: sys.argv[1]
 storage.settling._PAUSE_S = 0.05
 from dgate.__main__ import main
 sys.exit(main(sys.argv[2:]))

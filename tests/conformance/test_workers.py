@@ -29,6 +29,7 @@ from tests.conformance.processes import (
     replaced,
     seconds_used,
     threads,
+    unnamed,
     workers,
 )
 from tests.conformance.scu import Wire, echo_elements, store_elements, wire
@@ -97,10 +98,11 @@ def files(directory: Path) -> list[Path]:
     return [path for path in (directory / "MAG0").rglob("*") if path.suffix in (".dcm", ".part")]
 
 
-def is_arriving(directory: Path, size: int) -> bool:
-    """Whether so many bytes of an object have been written under a temporary name."""
+def is_arriving(pid: int, directory: Path, size: int) -> bool:
+    """Whether a process has written so many bytes of an object, with or without a temporary name."""
     with contextlib.suppress(FileNotFoundError):
-        return any(path.stat().st_size >= size for path in files(directory) if path.suffix == ".part")
+        named = [path.stat().st_size for path in files(directory) if path.suffix == ".part"]
+        return max([*named, *unnamed(pid, directory / "MAG0")], default=0) >= size
     return False
 
 
@@ -273,7 +275,6 @@ def test_a_killed_worker_takes_its_own_associations_alone_and_is_replaced(tmp_pa
     def store(peer: Wire, path: Path) -> int:
         return answered(peer, 1, store_elements(CT, path.stem), data_set_bytes(path))
 
-    # What is not safe leaves no temporary file to look at.
     with program(tmp_path / "archive", Workers=2, Durability="safe") as server:
         boss = server.process.pid
         with one_on_each(server) as (lasting, doomed):
@@ -281,8 +282,8 @@ def test_a_killed_worker_takes_its_own_associations_alone_and_is_replaced(tmp_pa
             doomed.message(1, store_elements(CT, "1.2.3"))
             for start in range(0, len(large) - 16000, 16000):
                 doomed.send(4, struct.pack(">IBB", 16002, 1, 0) + large[start : start + 16000])
-            assert wait_until(lambda: is_arriving(server.directory, len(large) - 20000))
             victim = holder(boss, doomed)
+            assert wait_until(lambda: is_arriving(victim, server.directory, len(large) - 20000))
             name = next(name for name, pid in family(boss).items() if pid == victim)
             os.kill(victim, signal.SIGKILL)
             assert doomed.receive() is None

@@ -54,8 +54,9 @@ def test_a_small_object_stays_in_memory(size: int, make_storage: MakeStorage, sp
 
 @pytest.mark.parametrize(("syntax", "bare"), [(EXPLICIT, False), (IMPLICIT, True)])
 def test_a_large_object_goes_to_its_device(
-    syntax: str, bare: bool, make_storage: MakeStorage, spooled: Spooled
+    syntax: str, bare: bool, make_storage: MakeStorage, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("storage.staging.kind_of", lambda _: "nfs4")
     storage = make_storage(FileNameSyntax="3")
     data = bytes(range(256)) * (3 * MB // 256) + b"end"
     spool = spooled(storage, data, syntax=syntax, piece=100_001)

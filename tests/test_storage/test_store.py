@@ -263,11 +263,11 @@ def test_where_a_sync_covers_the_name_of_a_new_file_there_is_one_for_each_object
     storage = make_storage(FileNameSyntax="8")
     data = encode(ds(PatientID="P1", StudyInstanceUID="1.2", SeriesInstanceUID="1.3", LongCodeValue="x" * size))
     storage.touched.before_write(storage.devices[0], "P1/1.2/1.3/a.dcm")
+    spooled(storage, bytes(MB)).discard()
     steps.clear()
     stored = store(storage, spooled(storage, data))
-    # What arrived in parts gets the name that tells that it is whole when it is.
-    sync = ["fdatasync part"] if not size else ["rename part", "fsync part"]
-    assert steps == [*sync, "link part", "link part"]
+    # It gets the name that tells that it is whole when it is, and is synced then: this covers that name.
+    assert steps == ["link unnamed", "fsync unnamed", "link part", "link part"]
     (part,) = storage.devices[0].staging.glob("*.part")
     assert is_sealed(part)
     assert part.samefile(stored.path)
@@ -275,6 +275,29 @@ def test_where_a_sync_covers_the_name_of_a_new_file_there_is_one_for_each_object
     storage.close()
     assert steps == ["fsync 1.3", "fsync 1.2", "fsync P1", "fsync mag0", "unlink part"]
     assert files(storage) == ["MAG0:P1/1.2/1.3/1.2.3.4.dcm"]
+
+
+@pytest.mark.parametrize("size", [0, 200 * KB])
+def test_where_a_sync_covers_names_but_not_those_of_unnamed_files_there_are_none(
+    size: int,
+    make_storage: MakeStorage,
+    spooled: Spooled,
+    encode: Encode,
+    ds: Make,
+    steps: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(monkeypatch, "btrfs")
+    storage = make_storage(FileNameSyntax="8")
+    data = encode(ds(PatientID="P1", StudyInstanceUID="1.2", SeriesInstanceUID="1.3", LongCodeValue="x" * size))
+    storage.touched.before_write(storage.devices[0], "P1/1.2/1.3/a.dcm")
+    steps.clear()
+    stored = store(storage, spooled(storage, data))
+    # What arrived in parts gets the name that tells that it is whole when it is.
+    assert steps == [*(["rename part"] if size else []), "fsync part", "link part", "link part"]
+    (part,) = storage.devices[0].staging.glob("*.part")
+    assert is_sealed(part)
+    assert part.samefile(stored.path)
 
 
 def test_what_goes_before_its_name_is_durable_leaves_nothing(
@@ -588,7 +611,10 @@ def test_a_path_is_placed_on_the_device_it_lies_on(mirrored: Storage, tmp_path: 
     assert nested.place(mag0 / "P1" / "a.dcm") == ("MAG1", "P1/a.dcm")
 
 
-def test_a_complete_leftover_is_taken_in(make_storage: MakeStorage, spooled: Spooled, encode: Encode, ds: Make) -> None:
+def test_a_complete_leftover_is_taken_in(
+    make_storage: MakeStorage, spooled: Spooled, encode: Encode, ds: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, "nfs4")
     storage = make_storage(FileNameSyntax="8")
     data = encode(ds(PatientID="P1", StudyInstanceUID="1.2", SeriesInstanceUID="1.3", LongCodeValue="x" * 3 * MB))
     left = spooled(storage, data)
@@ -605,8 +631,9 @@ def test_a_complete_leftover_is_taken_in(make_storage: MakeStorage, spooled: Spo
 
 
 def test_a_bare_leftover_gets_its_meta_when_names_changed(
-    make_storage: MakeStorage, spooled: Spooled, encode: Encode, ds: Make
+    make_storage: MakeStorage, spooled: Spooled, encode: Encode, ds: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    on(monkeypatch, "nfs4")
     data = encode(ds(LongCodeValue="x" * 3 * MB), IMPLICIT)
     spooled(make_storage(FileNameSyntax="3"), data, syntax=IMPLICIT)
     storage = make_storage(FileNameSyntax="10")
