@@ -11,14 +11,14 @@ from typing import Protocol
 
 from db.backend import Lookup
 from db.engine import Database, Session
-from db.errors import BadValue, Refused
+from db.errors import Refused
 from db.fields import Fielded, Fields, Values
 from db.group import MOST, Result
 from db.objects import NewObject
 from db.progress import Progress
 from db.rings import Rings
 from db.tombstones import Tombstones
-from db.write import Writer
+from db.write import Add, Writer
 
 # How long rows gather until they are entered together.
 _GATHER_S = 0.015
@@ -223,10 +223,7 @@ class HandOver:
 
     def _enter(self, rows: Sequence[_Row]) -> list[tuple[NewObject, Result]]:
         try:
-            try:
-                entered = self._database.enter(partial(self._entered, rows, self._writer().add_many))
-            except BadValue:
-                entered = self._database.enter(partial(self._entered, rows, self._writer().add_carefully))
+            entered = self._writer().either_way(lambda add: self._database.enter(partial(self._entered, rows, add)))
         except BaseException:
             self._progress.there = False
             raise
@@ -241,9 +238,7 @@ class HandOver:
             if isinstance(result, Refused) or result.previous is not None or result.warnings
         ]
 
-    def _entered(
-        self, rows: Sequence[_Row], add: Callable[[Session, Sequence[Fielded]], list[Result]], session: Session
-    ) -> list[tuple[Fielded, Result]]:
+    def _entered(self, rows: Sequence[_Row], add: Add, session: Session) -> list[tuple[Fielded, Result]]:
         """Enter rows in a transaction, but for those that are in already: their tail was not moved any more."""
         ends = self._progress.read(session, self._rings.count)
         left = [row for row in rows if row[1] > ends[row[0]]]

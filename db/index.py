@@ -15,7 +15,7 @@ from db.computed import COUNTS, IN_STUDY, PLACE
 from db.delete import Remover
 from db.durable import DurableFile
 from db.engine import Database, Session, choose_backend
-from db.errors import BadValue, Refused
+from db.errors import Refused
 from db.fields import Fields
 from db.group import GroupCommit
 from db.handover import HandOver, Listener
@@ -218,13 +218,11 @@ class Index:
         another than the index knows is refused. All or none are committed, but for those refused. Files that became
         superfluous by it get a tombstone; they are the caller's to remove.
         """
-        writer, note = self._open().writer, self.tombstones.of_replaced
+        note = self.tombstones.of_replaced
         rows = [self._fields.of(new) for new in objects]
-        try:
-            return self._database.write(lambda session: note(session, rows, writer.add_many(session, rows)))
-        except BadValue:
-            # Rare enough to start over, slowly, so that only the object with that value is left out.
-            return self._database.write(lambda session: note(session, rows, writer.add_carefully(session, rows)))
+        return self._open().writer.either_way(
+            lambda add: self._database.write(lambda session: note(session, rows, add(session, rows)))
+        )
 
     def locate(self, sop_instance: str, patient: str | None = None) -> Location | None:
         """Return where an object is, None when the index has no such one (of that patient)."""

@@ -1,13 +1,14 @@
 """Entering objects: the rows of image, series, study and patient, and the rules by which they may change."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sqlalchemy import bindparam, delete, exists, not_, select, update
 from sqlalchemy.sql.sqltypes import NULLTYPE
 
 from db.backend import Condition
 from db.engine import Database, Prepared, Session
-from db.errors import LinkRefused, Refused
+from db.errors import BadValue, LinkRefused, Refused
 from db.fields import Fielded, Fields, Values
 from db.images import ImageRows
 from db.objects import Added, Location
@@ -16,6 +17,10 @@ from db.schema import LEVELS, MODALITIES_IN_STUDY, MODALITY, PATIENT_ID
 from db.settings import DbSettings
 from db.tables import LiveTables
 from db.values import Repaired, add_modality, repair, study_values
+
+_T = TypeVar("_T")
+# What enters objects in a transaction and tells for each what became of it.
+Add = Callable[[Session, Sequence[Fielded]], list[Added | Refused]]
 
 
 class Writer:
@@ -31,6 +36,16 @@ class Writer:
         self._known = Known()
         self._series_of_study, self._images_of_study = _fill_in_statements(database, tables)
         self._drop_nameless = _drop_nameless_statement(database, tables)
+
+    def either_way(self, run: Callable[[Add], _T]) -> _T:
+        """Do what takes a way of adding with the quick one, and once more with the careful one if a value is bad.
+
+        That is rare enough to start over, slowly, so that only the object with that value is left out.
+        """
+        try:
+            return run(self.add_many)
+        except BadValue:
+            return run(self.add_carefully)
 
     def add_many(self, session: Session, objects: Sequence[Fielded]) -> list[Added | Refused]:
         """Enter objects one after the other; one that is refused leaves nothing and does not touch the others."""
